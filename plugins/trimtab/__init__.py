@@ -1,0 +1,1 @@
+"""Trimtab keeps machine-learning models true while the world drifts."""

@@ -1,0 +1,1 @@
+"""One heavy library per module, behind a Protocol of `trimtab.domain.ports`."""

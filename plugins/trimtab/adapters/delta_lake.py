@@ -1,0 +1,123 @@
+"""The lake on Delta tables: one table per model and kind of row, partitioned by day and part."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from trimtab.domain.ports import Table
+
+PARTITIONS = ["_day", "_part"]
+ORDER = "_order"
+"""Position of a row within its day and part, so that a read gives the rows as they were written."""
+
+
+class DeltaLake:
+    """Rows of one model under `<uri>/<model>/<table>`."""
+
+    def __init__(self, uri: str, model: str) -> None:
+        """Bind to a folder or object-store URI; nothing is read or written yet."""
+        self._root = f"{uri.rstrip('/')}/{model}"
+
+    def write(self, table: Table, day: date, frame: pd.DataFrame, part: str = "all") -> None:
+        """Replace the content of one day and part in one atomic commit; an equal content leaves no commit."""
+        content = _as_arrow(frame, day, part)
+        existing = self._open(table)
+        if existing is None:
+            if content.num_rows:
+                write_deltalake(f"{self._root}/{table}", content, partition_by=PARTITIONS, writer_properties=_WRITER)
+            return
+        old = _read(existing, day, day, None, part)
+        if _same(old, content):
+            return
+        predicate = f"_day = '{day.isoformat()}' AND _part = '{part}'"
+        if content.num_rows == 0:
+            existing.delete(predicate)
+            return
+        write_deltalake(
+            existing, content, mode="overwrite", predicate=predicate, schema_mode="merge", writer_properties=_WRITER
+        )
+
+    def read(
+        self,
+        table: Table,
+        first: date,
+        last: date,
+        *,
+        columns: Sequence[str] | None = None,
+        part: str | None = None,
+        version: int | None = None,
+    ) -> pd.DataFrame:
+        """Rows of the days first to last in the order they were written; `_day` is an ISO text."""
+        existing = self._open(table, version)
+        if existing is None:
+            return pd.DataFrame()
+        rows = _read(existing, first, last, columns, part)
+        rows = rows.sort_by([(name, "ascending") for name in (*PARTITIONS, ORDER)])
+        keep = columns if columns is not None else [name for name in rows.column_names if name != ORDER]
+        return rows.select(keep).to_pandas()
+
+    def days(self, table: Table) -> Sequence[date]:
+        """Days that have rows, read from the table's log alone."""
+        existing = self._open(table)
+        if existing is None:
+            return []
+        return sorted({date.fromisoformat(part["_day"]) for part in existing.partitions()})
+
+    def version(self, table: Table) -> int:
+        """Version of the table; -1 if it does not exist."""
+        existing = self._open(table)
+        return -1 if existing is None else existing.version()
+
+    def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        try:
+            return DeltaTable(f"{self._root}/{table}", version=version)
+        except TableNotFoundError:
+            return None
+
+
+_WRITER = WriterProperties(compression="ZSTD")
+
+
+def _as_arrow(frame: pd.DataFrame, day: date, part: str) -> pa.Table:
+    columns = {name: frame[name] for name in frame.columns if name not in PARTITIONS}
+    content = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False).replace_schema_metadata(None)
+    content = pa.table([_plain(column) for column in content.columns], names=content.column_names)
+    rows = len(frame)
+    return (
+        content.append_column(ORDER, pa.array(range(rows), pa.int64()))
+        .append_column("_day", pa.array([day.isoformat()] * rows, pa.string()))
+        .append_column("_part", pa.array([part] * rows, pa.string()))
+    )
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in a type that Delta has: text for what is all missing, string for large_string."""
+    if pa.types.is_null(column.type) or pa.types.is_large_string(column.type):
+        return column.cast(pa.string())
+    return column
+
+
+def _read(
+    table: DeltaTable, first: date, last: date, columns: Sequence[str] | None, part: str | None
+) -> pa.Table:
+    between = (pc.field("_day") >= first.isoformat()) & (pc.field("_day") <= last.isoformat())
+    if part is not None:
+        between &= pc.field("_part") == part
+    dataset = table.to_pyarrow_dataset()
+    wanted = None if columns is None else [*dict.fromkeys([*columns, *PARTITIONS, ORDER])]
+    return dataset.to_table(columns=wanted, filter=between)
+
+
+def _same(old: pa.Table, new: pa.Table) -> bool:
+    if old.num_rows != new.num_rows or set(old.column_names) != set(new.column_names):
+        return False
+    old = old.sort_by(ORDER).select(new.column_names)
+    try:
+        return bool(old.cast(new.schema).to_pandas().equals(new.to_pandas()))
+    except pa.ArrowInvalid:
+        return False

@@ -1,0 +1,395 @@
+"""The registry on an MLflow tracking server: an experiment, and a registered model, for each model.
+
+MLflow has no idempotency keys and no compare-and-set. So every write looks first, by run id or by our own tags, and
+where two writers can still meet, it looks again afterwards and all of them agree on the first.
+"""
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from trimtab.adapters import logged_model, model_package
+from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE
+from trimtab.domain.ports import Alias, Package, Predictor, Training, TrainingRun
+from trimtab.errors import NotFoundError, RegistryUnavailableError, TrimtabError
+
+TRAINING_ID = "trimtab.training_id"
+CANDIDATE = "trimtab.candidate"
+DIGEST = "trimtab.digest"
+AS_OF = "as_of"
+DESCRIPTION = "mlflow.note.content"
+"""MLflow's own tag, shown as the description of an experiment or a run."""
+
+BOUNDS = {
+    # Two tries of 12 s, against MLflow's eight of 120 s: a server that hangs is given up after 25 s.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    # A server may ask for any wait.
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "12",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    # Else the uv.lock of the working directory, whatever it is, goes into every model.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+}
+"""Settings of MLflow's client, read from the environment at every request. Where one is set already, it stays."""
+
+Item = TypeVar("Item")
+
+BATCH = 100
+"""Params, tags or metrics in one request; MLflow allows 100, 100 and 1,000."""
+ALIAS_TRIES = 5
+PACKAGES_KEPT = 6
+"""Champion, challenger and shadow, and those before them."""
+CONFLICT = 409
+TOO_MANY_REQUESTS = 429
+SERVER_ERROR = 500
+
+
+class MlflowRegistry:
+    """The registry of one model on an MLflow server."""
+
+    def __init__(self, uri: str, model: str, user: str = "", password: str = "") -> None:
+        """Bind to a server; nothing is sent yet. User and password go to MLflow's variables in the environment."""
+        for name, value in BOUNDS.items():
+            os.environ.setdefault(name, value)
+        if user:
+            os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        self._uri, self._model, self._user = uri, model, user or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._packages: dict[str, tuple[str, Package]] = {}
+
+    def find_training(self, training_id: str) -> TrainingRun | None:
+        """The finished run of that training that ended first, if there is one."""
+        with self._answering():
+            experiment = self._client.get_experiment_by_name(self._model)
+            return self._finished(experiment.experiment_id, training_id) if experiment else None
+
+    def log_training(self, training: Training) -> TrainingRun:
+        """Store the training as a run; the one there is, if it was stored before. What a killed try left is deleted."""
+        with self._answering():
+            experiment_id = self._experiment(training)
+            found = self._finished(experiment_id, training.training_id)
+            if found:
+                return found
+            self._delete_unfinished(experiment_id, training.training_id)
+            run = self._create_run(experiment_id, training)
+        with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
+            self._log(run, training, Path(folder))
+        with self._answering():
+            self._client.set_terminated(run.info.run_id, "FINISHED")
+            first = self._finished(experiment_id, training.training_id)
+        return first or _training_run(run)
+
+    def log_evaluation(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], figures: Mapping[str, bytes]
+    ) -> None:
+        """Add metrics, tags and figures to a run; what is there already is not sent again.
+
+        A metric that is not a finite number is left out. One that has changed becomes the next step of its history.
+        """
+        with self._answering():
+            run = self._run(run_id)
+            self._log_metrics(run, metrics, _model_id(run))
+            missing = {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
+            for batch in _batches([RunTag(name, value) for name, value in missing.items()]):
+                self._client.log_batch(run_id, tags=batch)
+            self._upload(run_id, {f"figures/{name}": content for name, content in figures.items()})
+
+    def register(self, run_id: str, tags: Mapping[str, str]) -> str:
+        """The version of this run: the one there is, or a new one. Sets the tags.
+
+        Raises:
+            NotFoundError: If there is no such run, or it has no model.
+        """
+        with self._answering():
+            versions = self._versions(run_id)
+            if not versions:
+                self._create_version(run_id)
+                versions = self._versions(run_id)
+            first, *duplicates = versions
+            for duplicate in duplicates:
+                self._delete_version(duplicate.version)
+            self._tag(first, tags)
+            return str(first.version)
+
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version.
+
+        Raises:
+            NotFoundError: If there is no such version.
+        """
+        with self._answering():
+            self._tag(self._client.get_model_version(self._model, version), tags)
+
+    def mirror(self, aliases: Mapping[Alias, str | None]) -> None:
+        """Make the aliases say what the ledger says; None removes one.
+
+        Raises:
+            NotFoundError: If there is no such version.
+        """
+        with self._answering():
+            present = self._aliases()
+            for alias, version in aliases.items():
+                if present.get(alias) != version:
+                    self._set_alias(alias, version)
+
+    def load(self, *, version: str | None = None, run_id: str | None = None) -> Predictor:
+        """Open the model of a version or of a run. A package that was downloaded before is not downloaded again.
+
+        Raises:
+            NotFoundError: If there is none.
+            ModelIntegrityError: If its files are not those that were stored.
+        """
+        with self._answering():
+            if version is not None:
+                found = self._client.get_model_version(self._model, version)
+                run_id, digest = str(found.run_id), found.tags.get(DIGEST, "")
+            elif run_id is not None:
+                digest = self._run(run_id).data.tags.get(DIGEST, "")
+            else:
+                raise ValueError("one of version and run_id is needed")
+            package = self._package(run_id, digest)
+        name = f"model {self._model!r}, " + (f"version {version}" if version is not None else f"run {run_id}")
+        predictor = model_package.open_package(package, expected_digest=digest, name=name)
+        self._keep(run_id, digest, package)
+        return predictor
+
+    # Trainings
+
+    def _experiment(self, training: Training) -> str:
+        experiment = self._client.get_experiment_by_name(self._model)
+        if experiment is None:
+            spec = logged_model.spec_of(training.package)
+            note = f"{spec.description}\n\nOwner: {spec.owner}"
+            with _unless_present():
+                return str(self._client.create_experiment(self._model, tags={DESCRIPTION: note}))
+            experiment = self._client.get_experiment_by_name(self._model)
+        return str(experiment.experiment_id)
+
+    def _finished(self, experiment_id: str, training_id: str) -> TrainingRun | None:
+        runs = [run for run in self._runs(experiment_id, training_id) if run.info.status == "FINISHED"]
+        first = min(runs, key=lambda run: (run.info.end_time, run.info.run_id), default=None)
+        return _training_run(first) if first else None
+
+    def _runs(self, experiment_id: str, training_id: str) -> Sequence[Run]:
+        runs: Sequence[Run] = self._client.search_runs([experiment_id], f"tags.`{TRAINING_ID}` = '{training_id}'")
+        return runs
+
+    def _delete_unfinished(self, experiment_id: str, training_id: str) -> None:
+        for run in self._runs(experiment_id, training_id):
+            run_id = run.info.run_id
+            for model in self._client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'"):
+                self._client.delete_logged_model(model.model_id)
+            self._client.delete_run(run_id)
+
+    def _create_run(self, experiment_id: str, training: Training) -> Run:
+        tags = {
+            **training.tags,
+            TRAINING_ID: training.training_id,
+            CANDIDATE: training.candidate,
+            DIGEST: model_package.digest(training.package),
+            "mlflow.user": self._user or "trimtab",
+            "mlflow.source.name": "trimtab",
+            "mlflow.source.type": "JOB",
+        }
+        name = f"{training.candidate} {training.tags.get(AS_OF, '')}".strip()
+        return self._client.create_run(experiment_id, tags=tags, run_name=name)
+
+    def _log(self, run: Run, training: Training, folder: Path) -> None:
+        """Everything but the mark that the run is finished."""
+        run_id = run.info.run_id
+        with self._answering():
+            model = self._client.create_logged_model(
+                run.info.experiment_id,
+                name=training.candidate,
+                source_run_id=run_id,
+                tags={DIGEST: run.data.tags[DIGEST]},
+                params=dict(training.params),
+                model_type="regressor",
+            )
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            for batch in _batches([Param(name, value) for name, value in training.params.items()]):
+                self._client.log_batch(run_id, params=batch)
+            self._log_metrics(run, training.metrics, model.model_id)
+            self._client.log_inputs(run_id, datasets=[logged_model.dataset_input(training)])
+        location = model.artifact_location
+        mlmodel = Model(artifact_path=location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id)
+        logged_model.save(training, folder / "model", mlmodel)
+        with self._answering():
+            self._client.log_model_artifacts(model.model_id, str(folder / "model"))
+            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            code = {f"code/{name}": training.package[name] for name in (FEATURE_FILE, SPEC_FILE)}
+            figures = {f"figures/{name}": content for name, content in training.figures.items()}
+            self._upload(run_id, {**code, **figures})
+
+    def _log_metrics(self, run: Run, metrics: Mapping[str, float], model_id: str) -> None:
+        """Log what is new. Step and time depend on nothing but the run: the same point twice is one point."""
+        present = run.data.metrics
+        points = [
+            Metric(name, value, run.info.start_time + step, step, model_id=model_id, run_id=run.info.run_id)
+            for name, value in metrics.items()
+            if math.isfinite(value) and present.get(name) != value
+            for step in [self._next_step(run, name)]
+        ]
+        for batch in _batches(points):
+            self._client.log_batch(run.info.run_id, metrics=batch)
+
+    def _next_step(self, run: Run, metric: str) -> int:
+        if metric not in run.data.metrics:
+            return 0
+        return 1 + max(point.step for point in self._client.get_metric_history(run.info.run_id, metric))
+
+    def _upload(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
+            logged_model.write_files(files, Path(folder))
+            self._client.log_artifacts(run_id, folder)
+
+    def _run(self, run_id: str) -> Run:
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage != "active" or not run.outputs or not run.outputs.model_outputs:
+            raise NotFoundError(f"Run {run_id} of model {self._model!r} is deleted or has no model. Train again.")
+        return run
+
+    # Versions
+
+    def _versions(self, run_id: str) -> list[ModelVersion]:
+        """Versions of a run, the first one first."""
+        found = self._client.search_model_versions(f"name = '{self._model}' and run_id = '{run_id}'")
+        return sorted(found, key=lambda version: int(version.version))
+
+    def _create_version(self, run_id: str) -> None:
+        run = self._run(run_id)
+        with _unless_present():
+            self._client.create_registered_model(self._model)
+        self._client.create_model_version(
+            self._model,
+            source=f"models:/{_model_id(run)}",
+            run_id=run_id,
+            tags={name: run.data.tags[name] for name in (DIGEST, TRAINING_ID, CANDIDATE)},
+            await_creation_for=0,
+            model_id=_model_id(run),
+        )
+
+    def _delete_version(self, version: str) -> None:
+        """Delete a version, if another writer has not done it."""
+        try:
+            self._client.delete_model_version(self._model, version)
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def _tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            if version.tags.get(name) != value:
+                self._client.set_model_version_tag(self._model, str(version.version), name, value)
+
+    def _aliases(self) -> Mapping[str, str]:
+        try:
+            return {alias: str(version) for alias, version in self._client.get_registered_model(self._model).aliases.items()}
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+
+    def _set_alias(self, alias: Alias, version: str | None) -> None:
+        """Set or remove an alias. On SQLite two writers at once can break a key, once; the next try finds it set."""
+        for remaining in reversed(range(ALIAS_TRIES)):
+            try:
+                if version is None:
+                    self._client.delete_registered_model_alias(self._model, alias)
+                else:
+                    self._client.set_registered_model_alias(self._model, alias, version)
+            except MlflowException as exc:
+                if "IntegrityError" not in str(exc) or not remaining:
+                    raise
+            else:
+                return
+
+    # Packages
+
+    def _package(self, run_id: str, digest: str) -> Package:
+        kept = self._packages.get(run_id)
+        if kept and kept[0] == digest:
+            return kept[1]
+        model = self._client.get_logged_model(_model_id(self._run(run_id)))
+        location = f"{model.artifact_location}/{logged_model.PACKAGE_FOLDER}"
+        with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
+            get_artifact_repository(location, tracking_uri=self._uri).download_artifacts("", folder)
+            return {file.name: file.read_bytes() for file in Path(folder).iterdir() if file.is_file()}
+
+    def _keep(self, run_id: str, digest: str, package: Package) -> None:
+        self._packages[run_id] = (digest, package)
+        for oldest in list(self._packages)[:-PACKAGES_KEPT]:
+            self._packages.pop(oldest, None)
+
+    # Errors
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Tell a server that does not answer from one that refuses."""
+        try:
+            yield
+        except MlflowException as exc:
+            raise self._worded(exc.get_http_status_code(), str(exc.message)) from exc
+        except requests.RequestException as exc:
+            status = exc.response.status_code if exc.response is not None else SERVER_ERROR
+            raise self._worded(status, str(exc)) from exc
+
+    def _worded(self, status: int, message: str) -> TrimtabError:
+        said = " ".join(message.split())[:300]
+        if status in (401, 403):
+            who = f"user {self._user!r}" if self._user else "anybody without a user name"
+            return TrimtabError(
+                f"MLflow at {self._uri} does not let {who} do this ({status}): {said} Mend login and password of the "
+                "Airflow connection 'trimtab_registry' (outside Airflow: MLFLOW_TRACKING_USERNAME and _PASSWORD), or "
+                "give the user the permission."
+            )
+        if status == 404:
+            return NotFoundError(f"MLflow at {self._uri} does not have it: {said}")
+        if status >= SERVER_ERROR or status == TOO_MANY_REQUESTS:
+            return RegistryUnavailableError(
+                f"MLflow at {self._uri} does not answer: {said} Start it, or mend the address, then try again."
+            )
+        return TrimtabError(f"MLflow at {self._uri} refuses ({status}): {said}")
+
+
+@contextmanager
+def _unless_present() -> Iterator[None]:
+    """Pass over the refusal to create what another writer has just created."""
+    try:
+        yield
+    except MlflowException as exc:
+        if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+def _model_id(run: Run) -> str:
+    return str(run.outputs.model_outputs[0].model_id)
+
+
+def _training_run(run: Run) -> TrainingRun:
+    tags = run.data.tags
+    return TrainingRun(
+        run_id=run.info.run_id, training_id=tags[TRAINING_ID], candidate=tags[CANDIDATE], digest=tags[DIGEST]
+    )

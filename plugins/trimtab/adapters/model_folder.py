@@ -1,0 +1,169 @@
+"""Model folders on disk: finding them, reading `model.yaml`, and opening paths that a spec names."""
+
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trimtab.domain.spec import ModelSpec, is_inside
+from trimtab.errors import NotFoundError, SourceUnreadableError, SpecError
+
+SPEC_FILE = "model.yaml"
+FEATURE_FILE = "features.py"
+PACKAGE_PREFIX = "package:"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """One model as its owner keeps it."""
+
+    path: Path
+    spec: ModelSpec
+
+    @property
+    def feature_code(self) -> bytes:
+        """Content of features.py, empty if the model has none."""
+        file = self.path / FEATURE_FILE
+        return file.read_bytes() if file.is_file() else b""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of spec and feature code: what the folder says, not where it lies."""
+        spec = json.dumps(self.spec.model_dump(mode="json", by_alias=True), sort_keys=True)
+        return hashlib.sha256(spec.encode() + b"\0" + self.feature_code).hexdigest()
+
+    def resolve(self, path: str) -> Path:
+        """The file that a path of the spec means."""
+        if path.startswith(PACKAGE_PREFIX):
+            return _packaged(path.removeprefix(PACKAGE_PREFIX))
+        return self.path / os.path.expandvars(path)
+
+
+def folders(search: Sequence[Path]) -> list[Path]:
+    """Every folder below the search paths that has a model.yaml, by name."""
+    return sorted(
+        (file.parent for root in search for file in root.glob(f"*/{SPEC_FILE}")), key=lambda folder: folder.name
+    )
+
+
+def load_all(search: Sequence[Path]) -> tuple[list[ModelFolder], list[SpecError]]:
+    """All model folders that can be read, and an error for each that cannot."""
+    good: list[ModelFolder] = []
+    bad: list[SpecError] = []
+    for path in folders(search):
+        try:
+            good.append(load_folder(path))
+        except SpecError as error:
+            bad.append(error)
+    return good, bad
+
+
+def find_folder(search: Sequence[Path], model: str) -> ModelFolder:
+    """The folder of one model.
+
+    Raises:
+        NotFoundError: Naming the models there are.
+        SpecError: If its model.yaml is not right.
+    """
+    for path in folders(search):
+        if path.name == model:
+            return load_folder(path)
+    known = [path.name for path in folders(search)]
+    places = ", ".join(map(str, search))
+    raise NotFoundError(f"Model {model!r} has no folder with {SPEC_FILE} in {places}. There are: {', '.join(known)}.")
+
+
+def load_folder(path: Path) -> ModelFolder:
+    """Read and check a model folder.
+
+    Raises:
+        SpecError: Naming file, key and cure of the first problem, and how many more there are.
+    """
+    file = path / SPEC_FILE
+    spec = parse_spec(file.read_text(encoding="utf-8"), str(file))
+    if spec.name != path.name:
+        raise SpecError(str(file), "name", f"must be the folder's name {path.name!r}. Got {spec.name!r}.")
+    if not is_inside(spec.validation.suite) or not (path / spec.validation.suite).is_file():
+        raise SpecError(
+            str(file), "validate.suite", f"no file {spec.validation.suite!r} in the folder. Add it, or name another."
+        )
+    return ModelFolder(path, spec)
+
+
+def parse_spec(text: str, file: str) -> ModelSpec:
+    """Parse the text of a model.yaml; `file` is its name in errors.
+
+    Raises:
+        SpecError: As for load_folder.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else ""
+        raise SpecError(file, where, f"is not YAML: {getattr(exc, 'problem', exc)}. Mend the syntax.") from exc
+    if not isinstance(document, dict):
+        raise SpecError(file, "", f"must hold a mapping of sections. Got {type(document).__name__}.")
+    try:
+        return ModelSpec.model_validate(document)
+    except ValidationError as exc:
+        raise _worded(exc, file) from exc
+
+
+def _worded(exc: ValidationError, file: str) -> SpecError:
+    problems = exc.errors(include_url=False)
+    first = problems[0]
+    path = [str(part) for part in first["loc"]]
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] in ("missing", "value_error") else f" Got {_short(first['input'])}."
+    hint = _did_you_mean(path) if first["type"] == "extra_forbidden" else ""
+    if first["type"] == "extra_forbidden":
+        message, got = "there is no such key", ""
+    if first["type"] == "missing":
+        message = "is missing. Add it"
+    more = f" ({len(problems) - 1} more problems in this file.)" if len(problems) > 1 else ""
+    return SpecError(file, ".".join(path), f"{message}.{got}{hint}{more}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004  # one line of a terminal
+
+
+def _did_you_mean(path: Sequence[str]) -> str:
+    names = _keys_at(ModelSpec, path[:-1])
+    close = difflib.get_close_matches(path[-1], names, n=1)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known keys: {', '.join(sorted(names))}." if names else ""
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Keys that the section at this path may have; none where it is a union or a list."""
+    for name in path:
+        fields = {field.alias or key: field.annotation for key, field in model.model_fields.items()}
+        inner = fields.get(name)
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [field.alias or key for key, field in model.model_fields.items()]
+
+
+def _packaged(path: str) -> Path:
+    """A file of an installed distribution, found without importing it."""
+    distribution, _, inside = path.partition("/")
+    try:
+        file = importlib.metadata.distribution(distribution).locate_file(f"{distribution}/{inside}")
+    except importlib.metadata.PackageNotFoundError as exc:
+        raise SourceUnreadableError(
+            f"Distribution {distribution!r}, whose file {inside!r} is a source, is not installed. "
+            f"Run `pip install {distribution}` (in this repository: `make setup`)."
+        ) from exc
+    return Path(str(file))

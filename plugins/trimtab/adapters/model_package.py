@@ -1,0 +1,136 @@
+"""A trained model as a handful of files, and the predictor that they make. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from types import ModuleType
+
+from pydantic import TypeAdapter
+
+from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE, parse_spec
+from trimtab.domain.columns import Columns, Encoder
+from trimtab.domain.feature_code import FeatureCode
+from trimtab.domain.metrics import FloatArray
+from trimtab.domain.ports import Fitted, Package
+from trimtab.domain.profiles import Reference
+from trimtab.domain.spec import ModelSpec
+from trimtab.errors import ModelIntegrityError
+
+ESTIMATOR_FILE = "estimator.skops"
+ENCODER_FILE = "encoder.json"
+REFERENCE_FILE = "reference.json"
+FILES = (ESTIMATOR_FILE, ENCODER_FILE, REFERENCE_FILE, FEATURE_FILE, SPEC_FILE)
+
+TRUSTED_TYPES: Sequence[str] = (
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.loss.HalfSquaredError",
+    "sklearn._loss.loss.AbsoluteError",
+    "sklearn._loss._loss.CyHalfSquaredError",
+    "sklearn._loss._loss.CyAbsoluteError",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
+"""What a HistGradientBoostingRegressor holds beside the types that skops trusts by itself."""
+
+_encoder_json = TypeAdapter(Encoder)
+_reference_json = TypeAdapter(Reference)
+
+
+class PackagedPredictor:
+    """A model opened from its package."""
+
+    def __init__(
+        self, spec: ModelSpec, code: FeatureCode, encoder: Encoder, estimator: Fitted, reference: Reference
+    ) -> None:
+        """Put the parts together; `open_package` is the usual way."""
+        self._spec, self._code, self._encoder = spec, code, encoder
+        self._estimator, self._reference = estimator, reference
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec that it was trained with."""
+        return self._spec
+
+    @property
+    def reference(self) -> Reference:
+        """Its frozen drift reference."""
+        return self._reference
+
+    def features(self, rows: Columns) -> Columns:
+        """Features (n each) of rows (n each)."""
+        return self._code.compute(rows)
+
+    def predict(self, rows: Columns) -> FloatArray:
+        """Predictions (n,) for rows (n each)."""
+        matrix = self._encoder.matrix(self.features(rows))
+        prediction: FloatArray = self._estimator.predict(matrix)
+        return prediction
+
+
+def load_feature_code(code: bytes, spec: ModelSpec, name: str = FEATURE_FILE) -> FeatureCode:
+    """Run feature code as a module of its own, on nobody's import path.
+
+    Raises:
+        SpecError: If it does not offer what the spec asks for.
+    """
+    module = ModuleType(f"features_{hashlib.sha256(code).hexdigest()[:12]}")
+    exec(compile(code, name, "exec"), vars(module))  # noqa: S102  # the model owner's own code; see ADR 4
+    return FeatureCode(module, spec.features, spec.rows)
+
+
+def pack(
+    *,
+    estimator: Fitted,
+    encoder: Encoder,
+    reference: Reference,
+    feature_code: bytes,
+    spec: ModelSpec,
+) -> Package:
+    """The files of a trained model."""
+    import skops.io  # noqa: PLC0415  # pulls in scikit-learn
+    import yaml  # noqa: PLC0415
+
+    document = spec.model_dump(mode="json", by_alias=True)
+    return {
+        ESTIMATOR_FILE: skops.io.dumps(estimator),
+        ENCODER_FILE: _encoder_json.dump_json(encoder),
+        REFERENCE_FILE: _reference_json.dump_json(reference),
+        FEATURE_FILE: feature_code,
+        SPEC_FILE: yaml.safe_dump(document, sort_keys=False).encode(),
+    }
+
+
+def digest(package: Package) -> str:
+    """SHA-256 over the names and contents of all files."""
+    each = {name: hashlib.sha256(content).hexdigest() for name, content in package.items()}
+    return hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest()
+
+
+def open_package(package: Package, *, expected_digest: str, name: str) -> PackagedPredictor:
+    """Open a model after checking that it is the one that was stored; `name` is for messages.
+
+    Raises:
+        ModelIntegrityError: If a file is missing or changed, or the estimator holds a type that is not allowed.
+    """
+    import skops.io  # noqa: PLC0415  # pulls in scikit-learn
+    from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
+
+    missing = sorted(set(FILES) - set(package))
+    if missing or digest(package) != expected_digest:
+        problem = f"lacks {', '.join(missing)}" if missing else "has other content than when it was registered"
+        raise ModelIntegrityError(f"Package of {name} {problem}. It is not loaded; register the model anew.")
+    try:
+        estimator = skops.io.loads(package[ESTIMATOR_FILE], trusted=list(TRUSTED_TYPES))
+    except UntrustedTypesFoundException as exc:
+        raise ModelIntegrityError(f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded.") from exc
+    spec = parse_spec(package[SPEC_FILE].decode(), f"{SPEC_FILE} of {name}")
+    return PackagedPredictor(
+        spec,
+        load_feature_code(package[FEATURE_FILE], spec, f"{FEATURE_FILE} of {name}"),
+        _encoder_json.validate_json(package[ENCODER_FILE]),
+        estimator,
+        _reference_json.validate_json(package[REFERENCE_FILE]),
+    )

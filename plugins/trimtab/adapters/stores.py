@@ -1,0 +1,116 @@
+"""Where lake, ledger, registry and traffic log are, and opening them for one model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from trimtab.adapters.model_folder import ModelFolder, find_folder
+from trimtab.adapters.sources import UriOfConnection, open_source
+from trimtab.domain.journal import Ledger
+from trimtab.domain.ports import Lake, Registry, Source, Trainer, TrafficLog, Validator
+from trimtab.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """The deployment's facts. In Airflow they come from connections, elsewhere from the environment."""
+
+    models: tuple[Path, ...]
+    lake: str
+    """Folder or object-store URI."""
+    ledger: str = field(repr=False)
+    """SQLAlchemy URL; may hold a password."""
+    registry: str
+    """MLflow tracking URI."""
+    registry_user: str = ""
+    registry_password: str = field(default="", repr=False)
+    traffic: Path
+    """Folder that the prediction services write their logs to."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Addresses":
+        """Read TRIMTAB_MODELS, _LAKE, _LEDGER, _REGISTRY, _TRAFFIC and MLflow's own user and password variables.
+
+        Raises:
+            NotFoundError: Naming the first variable that is not set.
+        """
+
+        def value(name: str) -> str:
+            if not environment.get(name):
+                raise NotFoundError(
+                    f"Environment variable {name} is not set. `trimtab up` and docker-compose.yaml set it; "
+                    "docs/configuration.md lists them all."
+                )
+            return environment[name]
+
+        return cls(
+            models=tuple(Path(part) for part in value("TRIMTAB_MODELS").split(":")),
+            lake=value("TRIMTAB_LAKE"),
+            ledger=value("TRIMTAB_LEDGER"),
+            registry=value("TRIMTAB_REGISTRY"),
+            registry_user=environment.get("MLFLOW_TRACKING_USERNAME", ""),
+            registry_password=environment.get("MLFLOW_TRACKING_PASSWORD", ""),
+            traffic=Path(value("TRIMTAB_TRAFFIC")),
+        )
+
+
+class Stores:
+    """All ports of one model, each opened, and its library imported, when it is first used."""
+
+    def __init__(self, addresses: Addresses, model: str, uri_of: UriOfConnection) -> None:
+        """Bind; nothing is opened yet."""
+        self._addresses, self._model, self._uri_of = addresses, model, uri_of
+
+    @cached_property
+    def folder(self) -> ModelFolder:
+        """The model folder."""
+        return find_folder(self._addresses.models, self._model)
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the batches come from."""
+        return open_source(self.folder, self._uri_of)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The rows."""
+        from trimtab.adapters.delta_lake import DeltaLake  # noqa: PLC0415  # only what a step needs
+
+        return DeltaLake(self._addresses.lake, self._model)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The decisions."""
+        from trimtab.adapters.sql_ledger import SqlLedger, open_engine  # noqa: PLC0415
+
+        return SqlLedger(open_engine(self._addresses.ledger), self._model)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The models."""
+        from trimtab.adapters.mlflow_registry import MlflowRegistry  # noqa: PLC0415
+
+        address = self._addresses
+        return MlflowRegistry(address.registry, self._model, address.registry_user, address.registry_password)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """The estimators."""
+        from trimtab.adapters.sklearn_trainer import SklearnTrainer  # noqa: PLC0415
+
+        return SklearnTrainer(self.folder)
+
+    @cached_property
+    def validator(self) -> Validator:
+        """The expectations."""
+        from trimtab.adapters.gx_validator import GxValidator  # noqa: PLC0415
+
+        return GxValidator(self.folder.path / self.folder.spec.validation.suite)
+
+    @cached_property
+    def traffic(self) -> TrafficLog:
+        """What the prediction service has answered."""
+        from trimtab.adapters.traffic_log import FileTrafficLog  # noqa: PLC0415
+
+        return FileTrafficLog(self._addresses.traffic, self._model)

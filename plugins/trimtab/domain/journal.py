@@ -1,0 +1,77 @@
+"""Entries of the ledger, and how a decision is recorded once however often its task runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, Protocol, TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+Payload: TypeAlias = dict[str, JsonValue]
+Stream = Literal["batch", "feedback", "verdict", "training", "gate", "retraining", "incident", "release"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A decision about to be recorded."""
+
+    stream: Stream
+    subject: str
+    """What is decided about: a day, a training, a release."""
+    kind: str
+    as_of: date
+    """The day in the model's own time that the decision belongs to."""
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A decision as it stands in the ledger; never changed, never removed."""
+
+    stream: Stream
+    sequence: int
+    """Position within the stream of this model, from 1 without gaps."""
+    subject: str
+    kind: str
+    as_of: date
+    payload: Payload
+    recorded_at: datetime
+    """Wall clock (UTC) of the writer."""
+
+
+class Ledger(Protocol):
+    """The journal of one model."""
+
+    def append(self, draft: Draft, *, after: int) -> Entry:
+        """Write the entry that follows sequence number `after` of its stream.
+
+        Raises:
+            LedgerConflictError: If another writer has taken that place.
+            LedgerUnavailableError: If the database does not answer.
+        """
+        ...
+
+    def entries(self, stream: Stream, subject: str | None = None) -> Sequence[Entry]:
+        """Entries of a stream in order, of one subject where that is given."""
+        ...
+
+    def head(self, stream: Stream) -> int:
+        """Sequence number of the stream's last entry, 0 when it is empty."""
+        ...
+
+
+def record(ledger: Ledger, draft: Draft) -> Entry:
+    """Append the decision unless the subject's latest entry of that kind already says the same.
+
+    A task that runs twice on the same inputs comes to the same payload and leaves one entry; one that runs on
+    corrected inputs leaves a second entry that takes the first one's place.
+    """
+    after = ledger.head(draft.stream)
+    same_kind = [entry for entry in ledger.entries(draft.stream, draft.subject) if entry.kind == draft.kind]
+    if same_kind and same_kind[-1].payload == draft.payload:
+        return same_kind[-1]
+    return ledger.append(draft, after=after)
+
+
+def latest_by_subject(entries: Sequence[Entry]) -> Mapping[str, Entry]:
+    """The entry that counts for each subject: the last one."""
+    return {entry.subject: entry for entry in entries}

@@ -1,0 +1,46 @@
+"""Texts of a source as typed values: the one place that says what '12', '12.0' and 'NA' mean."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.domain.columns import Column
+from trimtab.domain.spec import ColumnType
+
+
+def is_text(kind: ColumnType) -> bool:
+    """Whether the column holds text rather than numbers."""
+    return kind.startswith("text")
+
+
+def typed(values: NDArray[np.object_], kind: ColumnType) -> tuple[Column, dict[int, str]]:
+    """Values (n,) of a column as typed values (n,), and what is wrong with the value at each bad position.
+
+    Numbers become floats, a missing number nan; a text stays as it is, a missing one is None. A bad value is
+    missing in the result.
+    """
+    missing = np.array([value is None for value in values], dtype=bool)
+    problems = {} if kind.endswith("?") else dict.fromkeys(np.flatnonzero(missing).tolist(), "has no value")
+    if is_text(kind):
+        return values, problems
+    numbers = np.full(len(values), np.nan)
+    present = np.flatnonzero(~missing)
+    try:
+        numbers[present] = values[present].astype(np.float64)
+    except (ValueError, TypeError):
+        for position in present:
+            numbers[position] = _number(values[position])
+    kind_name = "an integer" if kind.startswith("integer") else "a number"
+    bad = ~missing & ~np.isfinite(numbers)
+    if kind.startswith("integer"):
+        bad |= np.isfinite(numbers) & (numbers != np.floor(numbers))
+    for position in np.flatnonzero(bad).tolist():
+        problems[position] = f"must be {kind_name}, got {str(values[position])[:40]!r}"
+    numbers[bad] = np.nan
+    return numbers, problems
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")

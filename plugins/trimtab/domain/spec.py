@@ -1,0 +1,324 @@
+"""The model folder's `model.yaml` as small typed sections. Stages get a section, never the whole."""
+
+import re
+from datetime import date
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Scalar = bool | int | float | str | None
+
+ColumnType = Literal["number", "number?", "integer", "integer?", "text", "text?"]
+"""Type of a column of a row. A question mark allows a missing value."""
+
+
+class Section(BaseModel):
+    """A part of the spec: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class CsvSource(Section):
+    """Delimited text files, plain or compressed (.gz, .bz2, .zip with one member)."""
+
+    kind: Literal["csv"]
+    path: str = Field(
+        description="A path, absolute or relative to the model folder; 'package:NAME/...' is a file inside an "
+        "installed distribution. '{day}' stands for the ISO date where there is one file a day."
+    )
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8"
+    missing: tuple[str, ...] = Field(("", "NA"), description="Texts that mean 'no value'.")
+    first_day: date | None = Field(None, description="First day for which there is a batch.")
+    last_day: date | None = Field(None, description="Last day for which there will be a batch; null: it goes on.")
+
+
+class ParquetSource(Section):
+    """Parquet files."""
+
+    kind: Literal["parquet"]
+    path: str = Field(description="As for csv.")
+    first_day: date | None = None
+    last_day: date | None = None
+
+
+class DeltaSource(Section):
+    """A Delta table of somebody else's."""
+
+    kind: Literal["delta"]
+    uri: str = Field(description="Folder or object-store URI of the table.")
+    first_day: date | None = None
+    last_day: date | None = None
+
+
+class SqlSource(Section):
+    """A query on a database that SQLAlchemy reaches."""
+
+    kind: Literal["sql"]
+    connection: str = Field(description="Airflow connection id; its `extra.uri` is the SQLAlchemy URL.")
+    query: str = Field(description="A SELECT with the bind parameter :day (ISO date) and an ORDER BY.")
+    first_day: date | None = None
+    last_day: date | None = None
+
+    @model_validator(mode="after")
+    def _query_takes_a_day(self) -> "SqlSource":
+        if not re.search(r":day\b", self.query):
+            raise ValueError("the query must select one day with the bind parameter :day")
+        return self
+
+
+Source = Annotated[CsvSource | ParquetSource | DeltaSource | SqlSource, Field(discriminator="kind")]
+
+
+class DayFromColumn(Section):
+    """The event day is written in one column."""
+
+    kind: Literal["column"]
+    column: str
+    format: str = Field("%Y-%m-%d", description="strptime format; text behind it, such as a time, is not allowed.")
+
+
+class DayFromParts(Section):
+    """The event day is written as year, month and day in three columns."""
+
+    kind: Literal["parts"]
+    year: str
+    month: str
+    day: str
+
+
+class Lookup(Section):
+    """Columns taken from a second file by key; a row without a match gets missing values."""
+
+    path: str = Field(description="A CSV file; paths as for the csv source.")
+    by: str = Field(description="Column of the row and of the file; unique in the file.")
+    take: dict[str, str] = Field(description="Column of the row: column of the file.")
+
+
+class RowsSpec(Section):
+    """What a row is: its columns as known when the prediction is made, its key and its day."""
+
+    columns: dict[Annotated[str, Field(pattern="^[^_]")], ColumnType] = Field(
+        min_length=1, description="Names may not begin with an underscore: those are the lake's own."
+    )
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that together name a row within its day.")
+    event_day: Annotated[DayFromColumn | DayFromParts, Field(discriminator="kind")]
+    lookups: tuple[Lookup, ...] = ()
+
+    @property
+    def day_columns(self) -> tuple[str, ...]:
+        """Columns that the event day is read from."""
+        day = self.event_day
+        return (day.column,) if isinstance(day, DayFromColumn) else (day.year, day.month, day.day)
+
+    @property
+    def looked_up(self) -> frozenset[str]:
+        """Columns that a lookup fills, so that the source need not have them."""
+        return frozenset(name for lookup in self.lookups for name in lookup.take)
+
+    @property
+    def from_source(self) -> tuple[str, ...]:
+        """Columns that the source itself must have."""
+        return tuple(name for name in self.columns if name not in self.looked_up)
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "RowsSpec":
+        wanted = {
+            "key": self.key,
+            "event_day": self.day_columns,
+            "lookups": (*self.looked_up, *(lookup.by for lookup in self.lookups)),
+        }
+        for field, names in wanted.items():
+            unknown = sorted(set(names) - set(self.columns))
+            if unknown:
+                raise ValueError(f"{field} names {', '.join(map(repr, unknown))}, which rows.columns does not have")
+        nullable_keys = [name for name in self.key if self.columns[name].endswith("?")]
+        if nullable_keys:
+            raise ValueError(f"key column {nullable_keys[0]!r} may not be missing: write its type without '?'")
+        return self
+
+
+class LabelSpec(Section):
+    """What happened, and when it becomes known."""
+
+    column: str = Field(description="Numeric column of the source; never part of a row.")
+    delay_days: Annotated[int, Field(ge=1, le=366)] = Field(
+        1, description="Labels of day D arrive with the batch of day D + delay_days."
+    )
+
+
+class FeaturesSpec(Section):
+    """Model inputs: columns of a row, or functions of `features.py` that bear the same name."""
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All inputs, in the order of the model's matrix."""
+        return (*self.numeric, *self.categorical)
+
+    @model_validator(mode="after")
+    def _some_and_unique(self) -> "FeaturesSpec":
+        if not self.names:
+            raise ValueError("at least one numeric or categorical feature is needed")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        return self
+
+
+class SliceSpec(Section):
+    """A group of rows that is looked at on its own: one per value, or one per band of a number."""
+
+    name: str
+    column: str = Field(description="A column of the row or a feature.")
+    edges: tuple[float, ...] = Field((), description="Ascending; n edges make n + 1 bands. Empty: one per value.")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "SliceSpec":
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("edges must ascend without repetition")
+        return self
+
+
+class ValidateSpec(Section):
+    """Great Expectations."""
+
+    suite: str = Field("suite.yaml", description="File in the model folder: a list of type, kwargs and severity.")
+
+
+class EstimatorSpec(Section):
+    """The learning algorithm."""
+
+    kind: Literal["hist_gradient_boosting"]
+    params: dict[str, Scalar] = Field({}, description="Passed to scikit-learn; `trimtab check` tries them.")
+
+
+class CandidateSpec(Section):
+    """One way of training; the best candidate on the hold-out becomes the challenger."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    estimator: EstimatorSpec
+    window_days: Annotated[int, Field(ge=1, le=3660)] = Field(description="Days before the hold-out to learn from.")
+
+
+class TrainSpec(Section):
+    """How challengers are made."""
+
+    candidates: tuple[CandidateSpec, ...] = Field(min_length=1)
+    holdout_days: Annotated[int, Field(ge=2, le=366)] = Field(
+        7, description="Most recent labelled days, kept from training and used by the gate."
+    )
+    min_rows: Annotated[int, Field(ge=10)] = 500
+    seed: int = 0
+
+
+class GateSpec(Section):
+    """What a challenger must show on the hold-out."""
+
+    significance: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.05, description="One-sided level of the paired tests against the champion and the trivial baseline."
+    )
+    baseline_by: tuple[str, ...] = Field(
+        (), description="The trivial baseline is the mean label of rows that agree in these columns; empty: of all rows."
+    )
+    min_days: Annotated[int, Field(ge=3)] = Field(5, description="Labelled days needed; fewer is no evidence.")
+    min_rows: Annotated[int, Field(ge=1)] = Field(100, description="Labelled rows needed; fewer is no evidence.")
+    min_slice_rows: Annotated[int, Field(ge=1)] = Field(50, description="Smaller slices are reported, not judged.")
+    margin: Fraction = Field(
+        0.1,
+        description="Share of the error that counts as no worse, for a slice against the champion and overall against "
+        "the trivial baseline.",
+    )
+
+
+class StepSpec(Section):
+    """A stage of a release on live traffic."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    share: Fraction = Field(description="Share of the traffic that the challenger answers; 0 is a shadow.")
+    requests: Annotated[int, Field(ge=1)] = Field(
+        description="Requests that the challenger must have predicted before the step is judged."
+    )
+
+
+class ReleaseSpec(Section):
+    """How a challenger takes over."""
+
+    automation: Literal["approve", "full"] = Field("approve", description="Who says yes: a person, or the gate.")
+    approval_hours: Annotated[float, Field(gt=0)] = Field(24, description="No answer by then is a no.")
+    steps: tuple[StepSpec, ...] = (
+        StepSpec(name="shadow", share=0.0, requests=200),
+        StepSpec(name="canary_5", share=0.05, requests=50),
+        StepSpec(name="canary_50", share=0.5, requests=200),
+    )
+    hold_hours: Annotated[float, Field(gt=0)] = Field(24, description="A step short of evidence by then rolls back.")
+    max_latency_ratio: Annotated[float, Field(gt=1)] = Field(
+        2.0, description="Median latency of the challenger over that of the champion."
+    )
+    bake_days: Annotated[int, Field(ge=1)] = Field(3, description="Labelled days after going live before it is done.")
+
+    @model_validator(mode="after")
+    def _shares_rise(self) -> "ReleaseSpec":
+        shares = [step.share for step in self.steps]
+        if shares != sorted(shares):
+            raise ValueError("the shares of the steps must not fall")
+        names = [step.name for step in self.steps]
+        reserved = {"approve", "live", "bake", "rollback", "release"}
+        if len(set(names)) < len(names) or reserved & set(names):
+            raise ValueError(f"step names must be unique and none of {', '.join(sorted(reserved))}")
+        return self
+
+
+class MonitorSpec(Section):
+    """How much certainty a verdict needs."""
+
+    false_alarms_per_year: Annotated[float, Field(gt=0, le=12)] = Field(
+        0.5, description="Expected false alarms of this model in a year without change, over all that is watched."
+    )
+    smallest_change: Fraction = Field(
+        0.0, description="Rise of the mean absolute error, as a share, below which nobody needs to know."
+    )
+
+
+class RetrainSpec(Section):
+    """When a verdict leads to a retraining."""
+
+    cooldown_days: Annotated[int, Field(ge=0)] = Field(7, description="Days between two retrainings.")
+    max_per_month: Annotated[int, Field(ge=1)] = Field(4, description="Retrainings within 30 days.")
+    max_age_days: Annotated[int, Field(ge=1)] | None = Field(None, description="Retrain at this age anyway.")
+
+
+class ModelSpec(Section):
+    """The index of a model folder's sections. It has no settings of its own."""
+
+    spec_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{2,39}$")]
+    description: str = Field(min_length=1)
+    owner: str = Field(min_length=1)
+    source: Source
+    rows: RowsSpec
+    label: LabelSpec
+    features: FeaturesSpec
+    slices: tuple[SliceSpec, ...] = ()
+    validation: ValidateSpec = Field(ValidateSpec(), alias="validate")
+    train: TrainSpec
+    gate: GateSpec = GateSpec()
+    release: ReleaseSpec = ReleaseSpec()
+    monitor: MonitorSpec = MonitorSpec()
+    retrain: RetrainSpec = RetrainSpec()
+
+    @model_validator(mode="after")
+    def _label_is_not_a_column(self) -> "ModelSpec":
+        if self.label.column in self.rows.columns:
+            raise ValueError(f"label column {self.label.column!r} is in rows.columns too: the model would see the answer")
+        return self
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path of a folder's file stays inside that folder."""
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts

@@ -1,0 +1,1 @@
+"""The prediction service: a process of its own, without Airflow."""

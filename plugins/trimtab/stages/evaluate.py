@@ -1,0 +1,145 @@
+"""Predict the hold-out with the champion and the trivial baseline, and compare the candidates' trials with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.domain.columns import slice_names
+from trimtab.domain.journal import Ledger
+from trimtab.domain.metrics import FloatArray, errors, errors_by
+from trimtab.domain.ports import Lake, Plotter, Registry, Trainer, TrainingRun
+from trimtab.domain.release import routing
+from trimtab.domain.spec import CandidateSpec, GateSpec, RowsSpec, SliceSpec
+from trimtab.domain.training import Labelled, Snapshot, errors_of_days, trivial_baseline
+from trimtab.stages.snapshot import read_labelled
+from trimtab.stages.train import trial_part
+
+SHOWN_SLICES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Predictions of the same hold-out rows."""
+
+    holdout: Labelled
+    challenger: FloatArray
+    constant: FloatArray
+    baseline: FloatArray
+    champion: FloatArray | None
+    champion_version: str | None
+    slices: Mapping[str, NDArray[np.object_]]
+    """Name of the slicing: the slice of each row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateResult:
+    """The best candidate and how it did."""
+
+    run_id: str
+    training_id: str
+    candidate: str
+    metrics: Mapping[str, float]
+
+
+def evaluate(
+    taken: Snapshot,
+    runs: Sequence[TrainingRun],
+    *,
+    lake: Lake,
+    ledger: Ledger,
+    registry: Registry,
+    trainer: Trainer,
+    plotter: Plotter,
+    candidates: Sequence[CandidateSpec],
+    rows: RowsSpec,
+    slices: Sequence[SliceSpec],
+    gate: GateSpec,
+) -> EvaluateResult:
+    """Log errors, slices and figures with each run, and choose the candidate with the lowest hold-out error."""
+    by_name = {candidate.name: candidate for candidate in candidates}
+    results = []
+    for run in runs:
+        comparison = compare(
+            taken, run.training_id, by_name[run.candidate],
+            lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, gate=gate,
+        )  # fmt: skip
+        metrics = _metrics(comparison)
+        champion = {"trimtab.champion": comparison.champion_version or "none"}
+        registry.log_evaluation(run.run_id, metrics, champion, _figures(comparison, plotter))
+        results.append(
+            EvaluateResult(run_id=run.run_id, training_id=run.training_id, candidate=run.candidate, metrics=metrics)
+        )
+    return min(results, key=lambda result: (result.metrics["holdout_mae"], result.candidate))
+
+
+def compare(
+    taken: Snapshot,
+    training_id: str,
+    candidate: CandidateSpec,
+    *,
+    lake: Lake,
+    ledger: Ledger,
+    registry: Registry,
+    trainer: Trainer,
+    rows: RowsSpec,
+    slices: Sequence[SliceSpec],
+    gate: GateSpec,
+) -> Comparison:
+    """Predictions of trial, champion and trivial baseline for all labelled rows of the hold-out."""
+    holdout = read_labelled(taken, taken.holdout_first, taken.last_labelled, lake, rows)
+    trial = lake.read("predictions", taken.holdout_first, taken.last_labelled, part=trial_part(training_id))
+    predicted = {(day, key): value for day, key, value in zip(trial["_day"], trial["_key"], trial["prediction"], strict=True)}
+    train_rows = read_labelled(taken, *taken.trial_window(candidate), lake, rows)
+    champion = routing([entry for entry in ledger.entries("release") if entry.as_of <= taken.as_of]).champion
+    known = {**holdout.rows, **trainer.features(holdout.rows)}
+    return Comparison(
+        holdout=holdout,
+        challenger=np.array([predicted[pair] for pair in zip(holdout.day, holdout.key, strict=True)], dtype=np.float64),
+        constant=trivial_baseline(train_rows, holdout.rows, ()),
+        baseline=trivial_baseline(train_rows, holdout.rows, gate.baseline_by),
+        champion=None if champion is None else registry.load(version=champion).predict(holdout.rows),
+        champion_version=champion,
+        slices={spec.name: slice_names(known, spec) for spec in slices},
+    )
+
+
+def _metrics(comparison: Comparison) -> dict[str, float]:
+    y_true = comparison.holdout.y_true
+    mine = errors(y_true, comparison.challenger)
+    metrics = {
+        "holdout_mae": mine.mae,
+        "holdout_rmse": mine.rmse,
+        "holdout_bias": mine.bias,
+        "baseline_mae": errors(y_true, comparison.baseline).mae,
+    }
+    if comparison.champion is not None:
+        metrics["champion_mae"] = errors(y_true, comparison.champion).mae
+    return metrics
+
+
+def _figures(comparison: Comparison, plotter: Plotter) -> dict[str, bytes]:
+    y_true = comparison.holdout.y_true
+    predictions = {"challenger": comparison.challenger, "trivial baseline": comparison.baseline}
+    if comparison.champion is not None:
+        predictions["champion"] = comparison.champion
+    days = {
+        name: {day: one.mae for day, one in errors_of_days(comparison.holdout.day, y_true, values).items()}
+        for name, values in predictions.items()
+    }
+    figures = {
+        "error_by_day.png": plotter.error_by_day(days),
+        "predicted_against_actual.png": plotter.predicted_against_actual(y_true, comparison.challenger),
+    }
+    for slicing, names in comparison.slices.items():
+        slices = {name: _slice_errors(names, y_true, values) for name, values in predictions.items()}
+        figures[f"error_by_{slicing}.png"] = plotter.error_by_slice(slicing, slices)
+    return figures
+
+
+def _slice_errors(names: NDArray[np.object_], y_true: FloatArray, y_pred: FloatArray) -> dict[str, float]:
+    """MAE of the slices with the most rows."""
+    found = errors_by(names, y_true, y_pred)
+    largest = sorted(found, key=lambda name: -found[name].rows)[:SHOWN_SLICES]
+    return {name: found[name].mae for name in sorted(largest)}

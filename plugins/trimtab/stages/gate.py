@@ -1,0 +1,54 @@
+"""Ask the gate whether a candidate may be released, and record its answer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trimtab.domain.gate import Evidence, GateDecision, decide_and_prove
+from trimtab.domain.journal import Draft, Ledger, Payload, record
+from trimtab.domain.ports import Lake, Registry, Trainer
+from trimtab.domain.spec import CandidateSpec, GateSpec, RowsSpec, SliceSpec
+from trimtab.domain.training import Snapshot
+from trimtab.stages.evaluate import Comparison, compare
+
+
+def gate(
+    taken: Snapshot,
+    training_id: str,
+    candidate: CandidateSpec,
+    *,
+    lake: Lake,
+    ledger: Ledger,
+    registry: Registry,
+    trainer: Trainer,
+    rows: RowsSpec,
+    slices: Sequence[SliceSpec],
+    gate_spec: GateSpec,
+    seed: int,
+) -> GateDecision:
+    """Decide on the hold-out's paired evidence; the decision and every check's reason go to the ledger."""
+    comparison = compare(
+        taken, training_id, candidate,
+        lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, gate=gate_spec,
+    )  # fmt: skip
+    decision = decide_and_prove(_evidence(comparison), gate_spec, seed)
+    payload: Payload = {
+        "champion": comparison.champion_version,
+        "checks": [{"name": c.name, "outcome": c.outcome.value, "reason": c.reason} for c in decision.checks],
+        "summary": decision.summary,
+    }
+    kind = "promoted" if decision.promote else "refused"
+    record(ledger, Draft(stream="gate", subject=training_id, kind=kind, as_of=taken.as_of, payload=payload))
+    return decision
+
+
+def _evidence(comparison: Comparison) -> Evidence:
+    y_true = comparison.holdout.y_true
+    return Evidence(
+        day=comparison.holdout.day,
+        challenger=np.abs(comparison.challenger - y_true),
+        constant=np.abs(comparison.constant - y_true),
+        baseline=np.abs(comparison.baseline - y_true),
+        champion=None if comparison.champion is None else np.abs(comparison.champion - y_true),
+        slices=comparison.slices,
+    )

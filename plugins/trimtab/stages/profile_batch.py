@@ -1,0 +1,44 @@
+"""Count a scored batch on the bins of the champion's reference."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from trimtab.domain.columns import Columns
+from trimtab.domain.journal import Ledger
+from trimtab.domain.ports import Lake, Registry
+from trimtab.domain.profiles import PREDICTION, Profile, profile
+from trimtab.domain.spec import RowsSpec
+from trimtab.stages.frames import columns_of
+from trimtab.stages.score import PART as SCORED
+from trimtab.stages.score import routing_of
+
+profile_json = TypeAdapter(Profile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileResult:
+    """What was counted."""
+
+    rows: int
+    version: str | None
+    """The champion whose reference gave the bins; None: there is none yet."""
+
+
+def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, rows: RowsSpec) -> ProfileResult:
+    """Profile the features and the champion's predictions of one day, once for the day."""
+    champion = routing_of(day, ledger).champion
+    batch = lake.read("batches", day, day)
+    if champion is None or not len(batch):
+        lake.write("profiles", day, pd.DataFrame())
+        return ProfileResult(rows=0, version=champion)
+    predictor = registry.load(version=champion)
+    scored = lake.read("predictions", day, day, part=SCORED)
+    prediction = scored.loc[scored["version"] == champion, "prediction"].to_numpy(dtype=np.float64)
+    columns: Columns = {**predictor.features(columns_of(batch, rows)), PREDICTION: prediction}
+    content = profile_json.dump_json(profile(columns, predictor.reference.bins)).decode()
+    lake.write("profiles", day, pd.DataFrame({"version": [champion], "profile": [content]}))
+    return ProfileResult(rows=len(batch), version=champion)

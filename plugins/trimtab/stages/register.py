@@ -1,0 +1,26 @@
+"""Make a judged training a version of the registered model, whether promoted or refused."""
+
+from trimtab.domain.journal import Ledger
+from trimtab.domain.ports import Registry
+from trimtab.errors import NotFoundError
+
+TAG_LENGTH = 1000
+
+
+def register(run_id: str, training_id: str, *, ledger: Ledger, registry: Registry) -> str:
+    """Register a run with the gate's decision as tags, and return its version.
+
+    Raises:
+        NotFoundError: If the gate has not decided on this training.
+    """
+    decisions = ledger.entries("gate", training_id)
+    if not decisions:
+        raise NotFoundError(f"The gate has not decided on training {training_id!r}. Run the task 'gate' first.")
+    decision = decisions[-1]
+    tags = {
+        "trimtab.gate": decision.kind,
+        "trimtab.why": str(decision.payload["summary"])[:TAG_LENGTH],
+        "trimtab.as_of": decision.as_of.isoformat(),
+        "trimtab.training_id": training_id,
+    }
+    return registry.register(run_id, tags)

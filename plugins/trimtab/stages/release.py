@@ -1,0 +1,169 @@
+"""Move a release from request to done, or back. The ledger decides; the registry's aliases mirror it.
+
+Every function may be called again: a transition that has been made is not made twice, and the aliases are mirrored
+each time, so that a process killed in between leaves nothing that the next call does not mend.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+
+from trimtab.domain.gate import paired_test
+from trimtab.domain.journal import Draft, Ledger, Payload
+from trimtab.domain.ports import Alias, Lake, Registry, TrafficLog
+from trimtab.domain.release import (
+    ArmTraffic,
+    GuardReport,
+    Release,
+    State,
+    check,
+    guard_step,
+    has_reached,
+    releases,
+    routing,
+)
+from trimtab.domain.spec import ReleaseSpec, StepSpec
+from trimtab.errors import TransitionError
+
+BAKE_SIGNIFICANCE = 0.05
+"""One-sided level at which a new champion that is worse than the one before is rolled back."""
+
+
+def business_day(lake: Lake, at_least: date) -> date:
+    """The day in the model's own time: the last one with an accepted batch."""
+    return max([at_least, *lake.days("batches")[-1:]])
+
+
+def request_release(version: str, *, as_of: date, reason: str, ledger: Ledger, registry: Registry) -> Release:
+    """Ask for a version to become champion.
+
+    Raises:
+        TransitionError: If another release is on its way, or this one has ended.
+    """
+    after = ledger.head("release")
+    entries = ledger.entries("release")
+    known = releases(entries)
+    others = [release.version for release in known.values() if release.is_open and release.version != version]
+    if others:
+        raise TransitionError(
+            f"Release of version {version} cannot begin while that of version {others[0]} is on its way. "
+            "Wait for it to end, or roll it back."
+        )
+    if version not in known:
+        payload: Payload = {"previous": routing(entries).champion, "reason": reason}
+        ledger.append(Draft(stream="release", subject=version, kind="requested", as_of=as_of, payload=payload), after=after)
+    return _mirrored(version, ledger, registry)
+
+
+def answer_release(
+    version: str, *, approved: bool, actor: str, comment: str, as_of: date, ledger: Ledger, registry: Registry
+) -> Release:
+    """Record who approved or rejected a release, and what they said."""
+    to: State = "approved" if approved else "rejected"
+    payload: Payload = {"actor": actor, "reason": comment}
+    return _move(version, to, as_of, payload, ledger, registry)
+
+
+def begin_step(version: str, step: StepSpec, *, as_of: date, ledger: Ledger, registry: Registry) -> Release:
+    """Let the challenger take part in the traffic as the step says."""
+    payload: Payload = {"step": step.name, "share": step.share, "reason": f"{step.share:.0%} of the traffic"}
+    return _move(version, "step", as_of, payload, ledger, registry)
+
+
+def watch_step(version: str, step: StepSpec, *, spec: ReleaseSpec, ledger: Ledger, traffic: TrafficLog) -> GuardReport:
+    """Judge a step on the traffic that it has seen so far.
+
+    Raises:
+        TransitionError: If the release is not in this step.
+    """
+    entries = ledger.entries("release")
+    release = releases(entries).get(version)
+    if release is not None and has_reached(release, "live"):
+        return GuardReport(outcome="pass", reasons=("the release is beyond this step",))
+    if release is None or release.state != "step" or release.share < step.share:
+        where = f"{release.state} {release.step or ''}".strip() if release else "unknown"
+        raise TransitionError(f"Release of version {version} is {where!r}, not in step {step.name!r}. Clear that task.")
+    arms = traffic.arms(routing(entries))
+    champion = arms.get(release.previous or "", ArmTraffic())
+    return guard_step(champion, arms.get(version, ArmTraffic()), requests=step.requests, spec=spec)
+
+
+def go_live(version: str, *, as_of: date, reason: str, ledger: Ledger, registry: Registry) -> Release:
+    """Make the version champion; the one before stays loaded until the release is done."""
+    return _move(version, "live", as_of, {"reason": reason}, ledger, registry)
+
+
+def watch_bake(version: str, *, spec: ReleaseSpec, ledger: Ledger, lake: Lake) -> GuardReport:
+    """Judge a live version on the labelled days since it went live, against the champion before on the same rows."""
+    release = _known(version, ledger)
+    live = [entry for entry in ledger.entries("release", version) if entry.kind == "live"]
+    if not live:
+        raise TransitionError(f"Release of version {version} is {release.state!r}, not live. It cannot be baked.")
+    days = [entry for entry in ledger.entries("feedback") if date.fromisoformat(entry.subject) > live[-1].as_of]
+    measured = sorted({entry.subject for entry in days if version in entry.payload})
+    if len(measured) < spec.bake_days:
+        text = f"{len(measured)} of {spec.bake_days} labelled days seen"
+        return GuardReport(outcome="wait", reasons=(text,))
+    if release.previous is None:
+        return GuardReport(outcome="pass", reasons=(f"{len(measured)} labelled days, no champion before to compare",))
+    return _compare_live(version, release.previous, measured, lake)
+
+
+def finish_release(version: str, *, as_of: date, reasons: Sequence[str], ledger: Ledger, registry: Registry) -> Release:
+    """End a release that has baked."""
+    return _move(version, "done", as_of, {"reason": "; ".join(reasons)}, ledger, registry)
+
+
+def roll_back(version: str, *, as_of: date, actor: str, reason: str, ledger: Ledger, registry: Registry) -> Release:
+    """Return to the champion before; for a challenger that is not live yet: take it out of the traffic."""
+    return _move(version, "rolled_back", as_of, {"actor": actor, "reason": reason}, ledger, registry)
+
+
+def _move(version: str, to: State, as_of: date, payload: Payload, ledger: Ledger, registry: Registry) -> Release:
+    after = ledger.head("release")
+    release = _known(version, ledger)
+    share = payload.get("share", 0.0)
+    if not has_reached(release, to, float(share) if isinstance(share, (int, float)) else 0.0):
+        check(release, version, to)
+        ledger.append(Draft(stream="release", subject=version, kind=to, as_of=as_of, payload=payload), after=after)
+    return _mirrored(version, ledger, registry)
+
+
+def _known(version: str, ledger: Ledger) -> Release:
+    release = releases(ledger.entries("release")).get(version)
+    if release is None:
+        raise TransitionError(f"Release of version {version} was never requested. Request it first.")
+    return release
+
+
+def _mirrored(version: str, ledger: Ledger, registry: Registry) -> Release:
+    entries = ledger.entries("release")
+    route, release = routing(entries), releases(entries)[version]
+    shadow = route.challenger if route.share == 0 else None
+    waiting = version if release.state in ("requested", "approved") else route.challenger
+    aliases: dict[Alias, str | None] = {"champion": route.champion, "challenger": waiting, "shadow": shadow}
+    registry.mirror(aliases)
+    state = release.state if release.step is None else f"{release.state} {release.step}"
+    last = [entry for entry in entries if entry.subject == version][-1]
+    registry.tag(version, {"trimtab.release": state, "trimtab.release_reason": str(last.payload.get("reason", ""))})
+    return release
+
+
+def _compare_live(version: str, previous: str, days: Sequence[str], lake: Lake) -> GuardReport:
+    first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
+    predictions = lake.read("predictions", first, last, part="batch")
+    labels = lake.read("labels", first, last, columns=["_key", "_day", "label"])
+    wide = predictions.pivot_table(index=["_day", "_key"], columns="version", values="prediction", aggfunc="first")
+    joined = wide.reset_index().merge(labels, on=["_day", "_key"])
+    if previous not in joined or version not in joined:
+        return GuardReport(outcome="wait", reasons=("the two versions have not predicted the same rows yet",))
+    joined = joined.dropna(subset=[version, previous])
+    losses = {name: np.abs(joined[name] - joined["label"]).to_numpy(dtype=np.float64) for name in (version, previous)}
+    test = paired_test(losses[previous], losses[version], joined["_day"].to_numpy(dtype=object))
+    reason = (
+        f"MAE {losses[version].mean():.3g} against {losses[previous].mean():.3g} of version {previous} "
+        f"on {len(joined)} rows of {test.days} days"
+    )
+    worse = test.p_value <= BAKE_SIGNIFICANCE
+    return GuardReport(outcome="trip" if worse else "pass", reasons=(reason,))
