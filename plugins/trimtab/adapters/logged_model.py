@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
@@ -53,7 +53,7 @@ def save(training: Training, folder: Path, model: Model) -> None:
         signature=signature(spec),
         input_example=_example(training.example, spec),
         # Given, because MLflow takes up to a minute to find them out by loading the model in another process.
-        pip_requirements=[f"trimtab=={version('trimtab')}"],
+        pip_requirements=[_requirement()],
         model_config={"digest": model_package.digest(training.package), "name": spec.name},
         mlflow_model=model,
     )
@@ -96,6 +96,13 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+
+
+def _requirement() -> str:
+    try:
+        return f"trimtab=={version('trimtab')}"
+    except PackageNotFoundError:  # a bundle that is only on the path
+        return "trimtab"
 
 
 def _example(frame: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:

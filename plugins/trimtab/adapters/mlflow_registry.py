@@ -30,10 +30,12 @@ TRAINING_ID = "trimtab.training_id"
 CANDIDATE = "trimtab.candidate"
 DIGEST = "trimtab.digest"
 AS_OF = "as_of"
+SUMMARY = "summary"
+"""A tag by this name becomes the description of a run or version, which MLflow's pages show in full."""
 DESCRIPTION = "mlflow.note.content"
-"""MLflow's own tag, shown as the description of an experiment or a run."""
+"""MLflow's own tag for the description of an experiment or a run."""
 
-BOUNDS = {
+CLIENT_SETTINGS = {
     # Two tries of 12 s, against MLflow's eight of 120 s: a server that hangs is given up after 25 s.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
@@ -42,6 +44,7 @@ BOUNDS = {
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "12",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     # Else the uv.lock of the working directory, whatever it is, goes into every model.
     "MLFLOW_UV_AUTO_DETECT": "false",
@@ -65,13 +68,14 @@ class MlflowRegistry:
 
     def __init__(self, uri: str, model: str, user: str = "", password: str = "") -> None:
         """Bind to a server; nothing is sent yet. User and password go to MLflow's variables in the environment."""
-        for name, value in BOUNDS.items():
+        for name, value in CLIENT_SETTINGS.items():
             os.environ.setdefault(name, value)
         if user:
             os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         self._uri, self._model, self._user = uri, model, user or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        with self._answering():
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._packages: dict[str, tuple[str, Package]] = {}
 
     def find_training(self, training_id: str) -> TrainingRun | None:
@@ -106,10 +110,10 @@ class MlflowRegistry:
         with self._answering():
             run = self._run(run_id)
             self._log_metrics(run, metrics, _model_id(run))
-            missing = {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
+            missing = {name: value for name, value in _described(tags).items() if run.data.tags.get(name) != value}
             for batch in _batches([RunTag(name, value) for name, value in missing.items()]):
                 self._client.log_batch(run_id, tags=batch)
-            self._upload(run_id, {f"figures/{name}": content for name, content in figures.items()})
+            self._upload(run_id, figures)
 
     def register(self, run_id: str, tags: Mapping[str, str]) -> str:
         """The version of this run: the one there is, or a new one. Sets the tags.
@@ -120,7 +124,7 @@ class MlflowRegistry:
         with self._answering():
             versions = self._versions(run_id)
             if not versions:
-                self._create_version(run_id)
+                self._create_version(run_id, tags)
                 versions = self._versions(run_id)
             first, *duplicates = versions
             for duplicate in duplicates:
@@ -200,7 +204,7 @@ class MlflowRegistry:
 
     def _create_run(self, experiment_id: str, training: Training) -> Run:
         tags = {
-            **training.tags,
+            **_described(training.tags),
             TRAINING_ID: training.training_id,
             CANDIDATE: training.candidate,
             DIGEST: model_package.digest(training.package),
@@ -235,8 +239,8 @@ class MlflowRegistry:
             self._client.log_model_artifacts(model.model_id, str(folder / "model"))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             code = {f"code/{name}": training.package[name] for name in (FEATURE_FILE, SPEC_FILE)}
-            figures = {f"figures/{name}": content for name, content in training.figures.items()}
-            self._upload(run_id, {**code, **figures})
+            # Figures lie at the top: MLflow's comparison page shows files side by side only from there.
+            self._upload(run_id, {**code, **training.figures})
 
     def _log_metrics(self, run: Run, metrics: Mapping[str, float], model_id: str) -> None:
         """Log what is new. Step and time depend on nothing but the run: the same point twice is one point."""
@@ -273,15 +277,17 @@ class MlflowRegistry:
         found = self._client.search_model_versions(f"name = '{self._model}' and run_id = '{run_id}'")
         return sorted(found, key=lambda version: int(version.version))
 
-    def _create_version(self, run_id: str) -> None:
+    def _create_version(self, run_id: str, tags: Mapping[str, str]) -> None:
         run = self._run(run_id)
+        experiment = self._client.get_experiment(run.info.experiment_id)
         with _unless_present():
-            self._client.create_registered_model(self._model)
+            self._client.create_registered_model(self._model, description=experiment.tags.get(DESCRIPTION))
         self._client.create_model_version(
             self._model,
             source=f"models:/{_model_id(run)}",
             run_id=run_id,
-            tags={name: run.data.tags[name] for name in (DIGEST, TRAINING_ID, CANDIDATE)},
+            tags={**_without_summary(tags), **{name: run.data.tags[name] for name in (CANDIDATE, DIGEST)}},
+            description=tags.get(SUMMARY),
             await_creation_for=0,
             model_id=_model_id(run),
         )
@@ -295,9 +301,12 @@ class MlflowRegistry:
                 raise
 
     def _tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
-        for name, value in tags.items():
+        number = str(version.version)
+        for name, value in _without_summary(tags).items():
             if version.tags.get(name) != value:
-                self._client.set_model_version_tag(self._model, str(version.version), name, value)
+                self._client.set_model_version_tag(self._model, number, name, value)
+        if tags.get(SUMMARY, version.description) != version.description:
+            self._client.update_model_version(self._model, number, description=tags[SUMMARY])
 
     def _aliases(self) -> Mapping[str, str]:
         try:
@@ -382,6 +391,15 @@ def _unless_present() -> Iterator[None]:
 def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]
+
+
+def _without_summary(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if name != SUMMARY}
+
+
+def _described(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags of a run, with the summary where MLflow has its description."""
+    return {DESCRIPTION if name == SUMMARY else name: value for name, value in tags.items()}
 
 
 def _model_id(run: Run) -> str:

@@ -24,6 +24,8 @@ REFERENCE_FILE = "reference.json"
 FILES = (ESTIMATOR_FILE, ENCODER_FILE, REFERENCE_FILE, FEATURE_FILE, SPEC_FILE)
 
 TRUSTED_TYPES: Sequence[str] = (
+    "functools.partial",
+    "sklearn.utils.validation.check_array",
     "sklearn._loss.link.IdentityLink",
     "sklearn._loss.link.Interval",
     "sklearn._loss.loss.HalfSquaredError",

@@ -8,7 +8,7 @@ from pathlib import Path
 from trimtab.adapters.model_folder import ModelFolder, find_folder
 from trimtab.adapters.sources import UriOfConnection, open_source
 from trimtab.domain.journal import Ledger
-from trimtab.domain.ports import Lake, Registry, Source, Trainer, TrafficLog, Validator
+from trimtab.domain.ports import Lake, Plotter, Registry, Source, Trainer, TrafficLog, Validator
 from trimtab.errors import NotFoundError
 
 
@@ -100,6 +100,13 @@ class Stores:
         from trimtab.adapters.sklearn_trainer import SklearnTrainer  # noqa: PLC0415
 
         return SklearnTrainer(self.folder)
+
+    @cached_property
+    def plotter(self) -> Plotter:
+        """The figures."""
+        from trimtab.adapters import figures  # noqa: PLC0415
+
+        return figures
 
     @cached_property
     def validator(self) -> Validator:

@@ -248,7 +248,10 @@ class StepSpec(Section):
 class ReleaseSpec(Section):
     """How a challenger takes over."""
 
-    automation: Literal["approve", "full"] = Field("approve", description="Who says yes: a person, or the gate.")
+    automation: Literal["approve", "optional", "full"] = Field(
+        "approve",
+        description="Who says yes: a person; a person, who may skip it when starting a training by hand; or the gate.",
+    )
     approval_hours: Annotated[float, Field(gt=0)] = Field(24, description="No answer by then is a no.")
     steps: tuple[StepSpec, ...] = (
         StepSpec(name="shadow", share=0.0, requests=200),
@@ -277,7 +280,9 @@ class MonitorSpec(Section):
     """How much certainty a verdict needs."""
 
     false_alarms_per_year: Annotated[float, Field(gt=0, le=12)] = Field(
-        0.5, description="Expected false alarms of this model in a year without change, over all that is watched."
+        1.0,
+        description="Expected false alarms about the errors in a year without change. Inputs and predictions, which "
+        "are noted and lead to no action by themselves, share as many among them.",
     )
     smallest_change: Fraction = Field(
         0.0, description="Rise of the mean absolute error, as a share, below which nobody needs to know."

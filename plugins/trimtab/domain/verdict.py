@@ -25,8 +25,6 @@ MIN_REFERENCE_DAYS = 10
 """Below it the spread between days is unknown to more than a quarter (chi distribution, 9 degrees of freedom)."""
 MIN_FREEDOM = 3.0
 """Degrees of freedom below which the t distribution has no variance to speak of."""
-ERROR_SHARE = 0.5
-"""Share of the false-alarm budget that the errors get; inputs and predictions divide the rest."""
 SMALLEST_DISTANCE = 1e-4
 """Distances are compared on a log scale; below this two profiles are the same."""
 
@@ -109,10 +107,10 @@ class ReferenceDaysRule:
     def judge(self, reference: Reference, current: Current, spec: MonitorSpec) -> Verdict:
         """Findings for the errors first, then for prediction and inputs."""
         signals = [_error_signal(reference, current), *_profile_signals(reference, current)]
-        others = len(signals) - 1
+        notes = len(signals) - 1
         budget = spec.false_alarms_per_year / DAYS_PER_YEAR / len(HORIZONS)
         findings = [
-            _compare(signal, horizon, budget * (ERROR_SHARE if signal.kind == "error" else (1 - ERROR_SHARE) / others), spec)
+            _compare(signal, horizon, budget if signal.kind == "error" else budget / notes, spec)
             for signal in signals
             for horizon in HORIZONS
         ]

@@ -232,7 +232,9 @@ def _add_state(app: FastAPI, models: Mapping[str, ModelServer], telemetry: Telem
         body = Readiness(ready=ready, models=states)
         return Response(body.model_dump_json(), 200 if ready else 503, media_type="application/json")
 
-    @app.get("/metrics", tags=["state"], summary="Counters for Prometheus", dependencies=_TOKEN, response_class=Response)
+    @app.get(
+        "/metrics", tags=["state"], summary="Counters for Prometheus", dependencies=_TOKEN, response_class=Response
+    )
     async def metrics() -> Response:
         return Response(telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

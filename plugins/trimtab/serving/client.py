@@ -81,7 +81,9 @@ class PredictionClient:
         try:
             return Answer.model_validate_json(response.content)
         except ValidationError as exc:
-            raise RequestError(f"{self._http.base_url} answers, but not as a prediction service. Mend the address.") from exc
+            raise RequestError(
+                f"{self._http.base_url} answers, but not as a prediction service. Mend the address."
+            ) from exc
 
 
 def _refused(response: httpx.Response, model: str) -> RequestError:

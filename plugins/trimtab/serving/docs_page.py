@@ -21,8 +21,18 @@ def bundled_assets() -> Path | None:
 
 def add_docs(app: FastAPI, assets: Path | None) -> None:
     """Serve `/docs`; with `assets` the page needs nothing from elsewhere."""
-    local = {"swagger_js_url": f"docs/{SCRIPT}", "swagger_css_url": f"docs/{STYLE}", "swagger_favicon_url": f"docs/{ICON}"}
-    page = get_swagger_ui_html(openapi_url="openapi.json", title=app.title, **(local if assets else {}))
+    openapi, title = "openapi.json", app.title
+    page = (
+        get_swagger_ui_html(
+            openapi_url=openapi,
+            title=title,
+            swagger_js_url=f"docs/{SCRIPT}",
+            swagger_css_url=f"docs/{STYLE}",
+            swagger_favicon_url=f"docs/{ICON}",
+        )
+        if assets
+        else get_swagger_ui_html(openapi_url=openapi, title=title)
+    )
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -23,7 +23,11 @@ PREDICT_PATH = re.compile("/models/([^/]+)/predict")
 
 
 def refuse(
-    status: int, reason: str, request_id: str, rows: list[RowProblem] | None = None, headers: dict[str, str] | None = None
+    status: int,
+    reason: str,
+    request_id: str,
+    rows: list[RowProblem] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     """A refusal in the form that all of them have."""
     body = Refusal(request_id=request_id, reason=reason, rows=rows or [])

@@ -75,17 +75,19 @@ class Refusal(Message):
 
     request_id: str
     reason: str
-    rows: list[RowProblem] = Field([], description=f"At most {MAX_PROBLEMS} of the problems.")
+    rows: list[RowProblem] = Field(default=[], description=f"At most {MAX_PROBLEMS} of the problems.")
 
 
 class ModelState(Message):
     """What the service has loaded for one model."""
 
-    version: str | None = Field(description="The version that answers; null: none has been released, or none loaded.")
+    version: str | None = Field(
+        default=None, description="The version that answers; null: none has been released, or none loaded."
+    )
     challenger: str | None = None
-    share: float = Field(0.0, description="Share of the rows that the challenger answers.")
-    routing: int | None = Field(None, description="Ledger sequence of the routing in force.")
-    problem: str | None = Field(None, description="Why the newest routing cannot be followed.")
+    share: float = Field(default=0.0, description="Share of the rows that the challenger answers.")
+    routing: int | None = Field(default=None, description="Ledger sequence of the routing in force.")
+    problem: str | None = Field(default=None, description="Why the newest routing cannot be followed.")
 
 
 class Readiness(Message):
@@ -111,7 +113,7 @@ def request_type(spec: ModelSpec) -> type[PredictionRequest]:
     }
     row = create_model(f"{name}Row", __base__=RowMessage, __doc__=f"A row of {spec.name}.", **fields)
     rows = Annotated[
-        list[row],  # type: ignore[valid-type]
+        list[row],
         Field(min_length=1, max_length=MAX_ROWS, description=f"1 to {MAX_ROWS} rows; each is predicted by itself."),
     ]
     return create_model(f"{name}Request", __base__=PredictionRequest, __doc__=spec.description, rows=(rows, ...))
@@ -120,9 +122,9 @@ def request_type(spec: ModelSpec) -> type[PredictionRequest]:
 def example(spec: ModelSpec) -> dict[str, JsonValue]:
     """A body that is answered as it stands."""
     day = _example_day(spec.rows)
-    values: dict[ColumnType, JsonValue] = {"number": 1.0, "integer": 1, "text": "A"}
+    values: dict[str, JsonValue] = {"number": 1.0, "integer": 1, "text": "A"}
     row: dict[str, JsonValue] = {
-        column: day.get(column, values.get(kind.rstrip("?"))) for column, kind in spec.rows.columns.items()  # type: ignore[call-overload]
+        column: day.get(column, values.get(kind.rstrip("?"))) for column, kind in spec.rows.columns.items()
     }
     return {"rows": [row]}
 
@@ -133,8 +135,8 @@ def problems(errors: Sequence[Any], rows: RowsSpec) -> list[RowProblem]:
 
 
 def _field(column: str, kind: ColumnType) -> Any:  # noqa: ANN401  # create_model takes any
-    described: Any = Annotated[_TYPES[kind.rstrip("?")], Field(alias=column)]
-    return (described | None, None) if kind.endswith("?") else (described, ...)
+    known = _TYPES[kind.rstrip("?")]
+    return (known | None, Field(default=None, alias=column)) if kind.endswith("?") else (known, Field(alias=column))
 
 
 def _whole(value: float) -> float:

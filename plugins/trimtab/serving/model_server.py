@@ -15,7 +15,7 @@ from trimtab.adapters.traffic_log import LoggedArm, PredictedRow, TrafficWriter
 from trimtab.domain.journal import Ledger
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Predictor
-from trimtab.domain.release import Routing, routing
+from trimtab.domain.release import Arm, Routing, routing
 from trimtab.domain.spec import ModelSpec
 from trimtab.errors import NotFoundError, SpecError, listed
 from trimtab.serving.messages import Answer, ModelState, RowAnswer
@@ -224,7 +224,7 @@ class ModelServer:
             raise SpecError(
                 f"version {version} of {self.spec.name}",
                 "rows.columns",
-                f"has {listed(unknown)}, which requests here cannot have. Start the service again with its model folder.",
+                f"has {listed(unknown)}, which requests here cannot have. Start the service again with its folder.",
             )
         return predictor
 
@@ -293,7 +293,10 @@ class ModelServer:
             )
             for attempt in attempts
             for position, prediction, failed in zip(
-                attempt.positions.tolist(), attempt.predictions.tolist(), np.isnan(attempt.predictions).tolist(), strict=True
+                attempt.positions.tolist(),
+                attempt.predictions.tolist(),
+                np.isnan(attempt.predictions).tolist(),
+                strict=True,
             )
         ]
 
@@ -302,7 +305,7 @@ def _by_row(attempts: tuple[Attempt, ...], count: int) -> list[RowAnswer]:
     """The answers in the order of the rows; where two versions tried, the later one counts."""
     answers: list[RowAnswer | None] = [None] * count
     for attempt in attempts:
-        arm = "challenger" if attempt.arm == "challenger" else "champion"
+        arm: Arm = "challenger" if attempt.arm == "challenger" else "champion"
         for position, prediction in zip(attempt.positions.tolist(), attempt.predictions.tolist(), strict=True):
             answers[position] = RowAnswer.model_construct(prediction=prediction, version=attempt.version, arm=arm)
     return [answer for answer in answers if answer is not None]

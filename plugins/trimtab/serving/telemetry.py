@@ -20,7 +20,10 @@ class Telemetry:
         """Count from zero; what is loaded is read from the models themselves."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "trimtab_requests", "Requests to predict, by HTTP status.", ["model_name", "status"], registry=self._registry
+            "trimtab_requests",
+            "Requests to predict, by HTTP status.",
+            ["model_name", "status"],
+            registry=self._registry,
         )
         self._duration = Histogram(
             "trimtab_request_duration_seconds",

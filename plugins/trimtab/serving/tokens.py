@@ -13,7 +13,7 @@ from trimtab.errors import NotFoundError, SpecError
 logger = logging.getLogger(__name__)
 
 DIGEST = re.compile("[0-9a-f]{64}")
-HOW_TO = "Add the line that `printf %s \"$TOKEN\" | sha256sum | cut -c1-64` prints."
+HOW_TO = 'Add the line that `printf %s "$TOKEN" | sha256sum | cut -c1-64` prints.'
 
 
 def token_digest(token: str) -> str:
@@ -61,7 +61,10 @@ class TokenCheck:
 
 
 def _digests(file: Path) -> tuple[str, ...]:
-    lines = [line.partition("#")[0].strip().lower() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [
+        line.partition("#")[0].strip().lower()
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     for number, line in enumerate(lines, start=1):
         if line and not DIGEST.fullmatch(line):
             raise SpecError(str(file), f"line {number}", f"must be a SHA-256 in hex (64 digits). {HOW_TO}")

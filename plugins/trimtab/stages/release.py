@@ -96,18 +96,28 @@ def go_live(version: str, *, as_of: date, reason: str, ledger: Ledger, registry:
 
 def watch_bake(version: str, *, spec: ReleaseSpec, ledger: Ledger, lake: Lake) -> GuardReport:
     """Judge a live version on the labelled days since it went live, against the champion before on the same rows."""
-    release = _known(version, ledger)
-    live = [entry for entry in ledger.entries("release", version) if entry.kind == "live"]
-    if not live:
+    release = release_of(version, ledger)
+    if not has_reached(release, "live"):
         raise TransitionError(f"Release of version {version} is {release.state!r}, not live. It cannot be baked.")
-    days = [entry for entry in ledger.entries("feedback") if date.fromisoformat(entry.subject) > live[-1].as_of]
-    measured = sorted({entry.subject for entry in days if version in entry.payload})
+    measured = labelled_days(version, ledger)
     if len(measured) < spec.bake_days:
         text = f"{len(measured)} of {spec.bake_days} labelled days seen"
         return GuardReport(outcome="wait", reasons=(text,))
     if release.previous is None:
         return GuardReport(outcome="pass", reasons=(f"{len(measured)} labelled days, no champion before to compare",))
     return _compare_live(version, release.previous, measured, lake)
+
+
+def labelled_days(version: str, ledger: Ledger) -> Sequence[str]:
+    """Days after the version went live on which its predictions met labels."""
+    live = [entry.as_of for entry in ledger.entries("release", version) if entry.kind == "live"]
+    return sorted(
+        {
+            entry.subject
+            for entry in ledger.entries("feedback")
+            if live and entry.subject > live[-1].isoformat() and version in entry.payload
+        }
+    )
 
 
 def finish_release(version: str, *, as_of: date, reasons: Sequence[str], ledger: Ledger, registry: Registry) -> Release:
@@ -122,7 +132,7 @@ def roll_back(version: str, *, as_of: date, actor: str, reason: str, ledger: Led
 
 def _move(version: str, to: State, as_of: date, payload: Payload, ledger: Ledger, registry: Registry) -> Release:
     after = ledger.head("release")
-    release = _known(version, ledger)
+    release = release_of(version, ledger)
     share = payload.get("share", 0.0)
     if not has_reached(release, to, float(share) if isinstance(share, (int, float)) else 0.0):
         check(release, version, to)
@@ -130,7 +140,12 @@ def _move(version: str, to: State, as_of: date, payload: Payload, ledger: Ledger
     return _mirrored(version, ledger, registry)
 
 
-def _known(version: str, ledger: Ledger) -> Release:
+def release_of(version: str, ledger: Ledger) -> Release:
+    """Where the release of a version stands.
+
+    Raises:
+        TransitionError: If it was never requested.
+    """
     release = releases(ledger.entries("release")).get(version)
     if release is None:
         raise TransitionError(f"Release of version {version} was never requested. Request it first.")

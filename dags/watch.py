@@ -1,0 +1,49 @@
+"""`<model>.watch`: after each verdict, ask the retraining policy, and retrain, open an incident, or do nothing."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Asset, Param
+
+from trimtab.hooks.stores import model_folders
+from trimtab.operators.retrain import IncidentOperator, RetrainBranchOperator
+from trimtab.operators.trigger_run import TriggerOnceOperator
+from trimtab.sensors.drift import DriftSensor
+
+RETRIES = {"retries": 4, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True}
+REASON = "{{ ti.xcom_pull('retrain', key='decision')['reason'] }}"
+AS_OF = "{{ ti.xcom_pull('drift')['as_of'] }}"
+
+for folder in model_folders():
+    spec = folder.spec
+    model = spec.name
+    with DAG(
+        f"{model}.watch",
+        description=f"Acts on verdicts about {model}",
+        schedule=Asset(f"{model}.verdict", uri=f"trimtab://{model}/verdict"),
+        catchup=False,
+        max_active_runs=1,
+        default_args={"owner": spec.owner, **RETRIES},
+        tags=["trimtab", model],
+        params={
+            "as_of": Param(
+                None,
+                type=["null", "string"],
+                format="date",
+                title="As-of day",
+                description="Day whose verdict is acted on. Empty: the newest one.",
+            )
+        },
+    ):
+        drift = DriftSensor(task_id="drift", model=model)
+        retrain = RetrainBranchOperator(
+            task_id="retrain", model=model, as_of=AS_OF, retrain="train", incident="incident"
+        )
+        train = TriggerOnceOperator(
+            task_id="train",
+            target_dag_id=f"{model}.train",
+            run_id=f"decay__{AS_OF}",
+            conf={"as_of": AS_OF, "reason": REASON},
+        )
+        incident = IncidentOperator(task_id="incident", model=model, as_of=AS_OF, reason=REASON)
+
+        drift >> retrain >> [train, incident]

@@ -1,0 +1,1 @@
+"""From Airflow's connections to the stores."""

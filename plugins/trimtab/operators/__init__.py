@@ -1,0 +1,1 @@
+"""One thin operator a step: resolve the spec's section and the stores, call one stage function, push a small JSON."""

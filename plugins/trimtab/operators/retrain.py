@@ -1,0 +1,67 @@
+"""Act on a verdict: retrain, open an incident, or leave it."""
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk.bases.branch import BaseBranchOperator
+
+from trimtab.hooks.stores import StoresHook
+from trimtab.operators.model import Json, ModelOperator, airflow_errors, as_of_day
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from trimtab.adapters.stores import Stores
+
+
+class RetrainBranchOperator(BaseBranchOperator):
+    """Ask the retraining policy about a day's verdict and follow the branch of its action.
+
+    Args:
+        model: Name of the model folder.
+        as_of: ISO day of the verdict, templated.
+        retrain: Task id to follow for a retraining.
+        incident: Task id to follow for an incident.
+
+    XCom: action and reason under the key `decision`. Every decision, also "nothing", is in the ledger.
+    """
+
+    template_fields: ClassVar[tuple[str, ...]] = ("model", "as_of")  # type: ignore[misc]
+
+    def __init__(self, *, model: str, as_of: Any, retrain: str, incident: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model, self.as_of = model, as_of
+        self.retrain, self.incident = retrain, incident
+
+    def choose_branch(self, context: "Context") -> list[str]:
+        """Call the stage `retrain`; the task ids to follow."""
+        from trimtab.stages.retrain import retrain  # noqa: PLC0415
+
+        with airflow_errors():
+            stores = StoresHook(self.model).stores()
+            day = as_of_day(self.as_of, context)
+            decision = retrain(day, ledger=stores.ledger, policy=stores.folder.spec.retrain)
+        self.log.info("%s: %s", decision.action, decision.reason)
+        context["ti"].xcom_push("decision", {"action": decision.action.value, "reason": decision.reason})
+        return {"retrain": [self.retrain], "incident": [self.incident], "nothing": []}[decision.action.value]
+
+
+class IncidentOperator(ModelOperator):
+    """Record that a person must look at a day.
+
+    Args:
+        reason: What is wrong, templated.
+    """
+
+    template_fields: ClassVar[tuple[str, ...]] = ("model", "as_of", "reason")  # type: ignore[misc]
+
+    def __init__(self, *, reason: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reason = reason
+
+    def run(self, stores: "Stores", day: date, context: "Context") -> Json:
+        """Call the stage `open_incident`."""
+        from trimtab.stages.retrain import open_incident  # noqa: PLC0415
+
+        open_incident(day, self.reason, ledger=stores.ledger)
+        return {"as_of": day.isoformat(), "reason": self.reason}

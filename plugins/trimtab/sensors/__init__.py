@@ -1,0 +1,1 @@
+"""Deferrable sensors: one path, no worker while they wait."""
