@@ -6,6 +6,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,9 +37,9 @@ def tiny_rows(seed: int, rows: int = 300) -> tuple[Columns, FloatArray]:
         "flight": random.integers(1, 6000, rows).astype(np.float64),
         "origin": random.choice(np.array(["EWR", "JFK", "LGA"], dtype=object), rows),
         "dest": random.choice(np.array(["ATL", "BOS", "ORD", "SFO"], dtype=object), rows),
-        "tailnum": np.where(known, "N14228", None),
-        "sched_dep_time": random.integers(5, 23, rows) * 100.0,
-        "sched_arr_time": random.integers(5, 23, rows) * 100.0,
+        "tailnum": np.array(["N14228" if there else None for there in known], dtype=object),
+        "sched_dep_time": (random.integers(5, 23, rows) * 100).astype(np.float64),
+        "sched_arr_time": (random.integers(5, 23, rows) * 100).astype(np.float64),
         "distance": distance,
         "plane_year": np.where(known, 1999.0, np.nan),
         "seats": np.where(known, 150.0, np.nan),
@@ -95,7 +96,9 @@ class FolderRegistry:
         """The run of that training, if there is one."""
         for run_id, run in self.state["runs"].items():
             if run["training_id"] == training_id:
-                return TrainingRun(run_id=run_id, **{name: run[name] for name in ("training_id", "candidate", "digest")})
+                return TrainingRun(
+                    run_id=run_id, **{name: run[name] for name in ("training_id", "candidate", "digest")}
+                )
         return None
 
     def log_training(self, training: Training) -> TrainingRun:
@@ -179,10 +182,13 @@ class FolderRegistry:
         return open_package(files, expected_digest=expected, name=f"run {run_id}")
 
     @property
-    def state(self) -> dict[str, dict[str, dict[str, object]]]:
+    def state(self) -> dict[str, dict[str, Any]]:
         """Runs, versions and aliases as they are stored."""
         file = self._folder / "state.json"
-        return json.loads(file.read_text()) if file.exists() else {"runs": {}, "versions": {}, "aliases": {}}
+        if not file.exists():
+            return {"runs": {}, "versions": {}, "aliases": {}}
+        state: dict[str, dict[str, Any]] = json.loads(file.read_text())
+        return state
 
     def _save(self, state: Mapping[str, object]) -> None:
         draft = self._folder / "state.draft"
@@ -196,7 +202,7 @@ class FolderRegistry:
             (folder / name).write_bytes(content)
 
 
-def _one(known: Mapping[str, dict[str, object]], name: str, kind: str) -> dict[str, object]:
+def _one(known: dict[str, Any], name: str, kind: str) -> Any:
     if name not in known:
         raise NotFoundError(f"{kind} {name!r} is not there. There are: {', '.join(sorted(known))}.")
     return known[name]

@@ -77,3 +77,7 @@ class TransitionError(TrimtabError, ValueError):
 
 class RequestError(TrimtabError, ValueError):
     """A request to the prediction service, or to one of its clients, cannot be answered as it stands."""
+
+
+class StartupError(TrimtabError, RuntimeError):
+    """A server that `trimtab up` starts is running already, has ended, or is not ready in time."""

@@ -52,8 +52,9 @@ def daily_errors(maes: Mapping[str, Mapping[date, float]], *, label: str) -> byt
         values = [by_day[day] for day in days]
         mean = f"{name}, mean {np.mean(values):.3g}" if values else name
         axes.plot(numbers, values, marker="o", markersize=4, color=COLOURS.get(name), label=mean)
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set(major_locator=locator, major_formatter=ConciseDateFormatter(locator))
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    axes.xaxis.set(major_locator=locator, major_formatter=formatter)
     axes.set(xlabel="day", ylabel=f"MAE of {label}")
     axes.set_ylim(bottom=0)
     if maes:

@@ -11,7 +11,7 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from trimtab.adapters import model_package
 from trimtab.adapters.model_folder import SPEC_FILE, parse_spec
@@ -61,7 +61,7 @@ def save(training: Training, folder: Path, model: Model) -> None:
 
 def signature(spec: ModelSpec) -> ModelSignature:
     """Columns of a row as a client sends it, and one number for each row."""
-    columns = [
+    columns: list[ColSpec | TensorSpec] = [
         ColSpec(COLUMN_TYPES[kind], name, required=not kind.endswith("?")) for name, kind in spec.rows.columns.items()
     ]
     return ModelSignature(inputs=Schema(columns), outputs=Schema([ColSpec(DataType.double)]))
@@ -70,7 +70,9 @@ def signature(spec: ModelSpec) -> ModelSignature:
 def dataset_input(training: Training) -> DatasetInput:
     """The training rows as a record: source, schema, size, and a digest over every value."""
     digest = frame_digest(training.dataset)
-    columns = [ColSpec(_type_of(dtype), str(name)) for name, dtype in training.dataset.dtypes.items()]
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(_type_of(dtype), str(name)) for name, dtype in training.dataset.dtypes.items()
+    ]
     dataset = Dataset(
         name=spec_of(training.package).name,
         digest=digest[:DIGEST_LENGTH],
@@ -114,5 +116,11 @@ def _example(frame: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
 
 
 def _type_of(dtype: object) -> DataType:
-    kinds = {"f": DataType.double, "i": DataType.long, "u": DataType.long, "b": DataType.boolean, "M": DataType.datetime}
+    kinds = {
+        "f": DataType.double,
+        "i": DataType.long,
+        "u": DataType.long,
+        "b": DataType.boolean,
+        "M": DataType.datetime,
+    }
     return kinds.get(getattr(dtype, "kind", "O"), DataType.string)

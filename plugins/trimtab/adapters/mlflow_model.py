@@ -10,17 +10,16 @@ from typing import Any
 import mlflow.models
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from trimtab.adapters.model_package import open_package
 from trimtab.domain.columns import Column, Columns
 from trimtab.domain.metrics import FloatArray
-from trimtab.domain.ports import Predictor
 from trimtab.domain.row_types import is_text
 from trimtab.domain.spec import ColumnType
 
 
-class PackagedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyped
+class PackagedModel(PythonModel):
     """A package as MLflow's pyfunc model: rows as a client sends them in, predictions out."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -30,14 +29,19 @@ class PackagedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is unt
             ModelIntegrityError: If its files are not those that were logged.
         """
         files = Path(context.artifacts["package"]).iterdir()
-        self._predictor: Predictor = open_package(
+        self._predictor = open_package(
             {file.name: file.read_bytes() for file in files},
             expected_digest=context.model_config["digest"],
             name=context.model_config["name"],
         )
 
-    def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> FloatArray:  # noqa: ARG002
-        """Predictions (n,) for rows (n); an optional column may be left out. `params` is MLflow's, and unused."""
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002  # MLflow passes it
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> FloatArray:
+        """Predictions (n,) for rows (n); an optional column may be left out."""
         return self._predictor.predict(_columns(model_input, self._predictor.spec.rows.columns))
 
 

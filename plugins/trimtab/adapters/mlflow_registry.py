@@ -4,17 +4,12 @@ MLflow has no idempotency keys and no compare-and-set. So every write looks firs
 where two writers can still meet, it looks again afterwards and all of them agree on the first.
 """
 
-import logging
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import requests
-from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,9 +17,10 @@ from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from trimtab.adapters import logged_model, model_package
+from trimtab.adapters.mlflow_connection import MlflowConnection, unless
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE
 from trimtab.domain.ports import Alias, Package, Predictor, Training, TrainingRun
-from trimtab.errors import NotFoundError, RegistryUnavailableError, TrimtabError
+from trimtab.errors import NotFoundError
 
 TRAINING_ID = "trimtab.training_id"
 CANDIDATE = "trimtab.candidate"
@@ -35,22 +31,6 @@ SUMMARY = "summary"
 DESCRIPTION = "mlflow.note.content"
 """MLflow's own tag for the description of an experiment or a run."""
 
-CLIENT_SETTINGS = {
-    # Two tries of 12 s, against MLflow's eight of 120 s: a server that hangs is given up after 25 s.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    # A server may ask for any wait.
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "12",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
-    # Else the uv.lock of the working directory, whatever it is, goes into every model.
-    "MLFLOW_UV_AUTO_DETECT": "false",
-}
-"""Settings of MLflow's client, read from the environment at every request. Where one is set already, it stays."""
-
 Item = TypeVar("Item")
 
 BATCH = 100
@@ -58,9 +38,8 @@ BATCH = 100
 ALIAS_TRIES = 5
 PACKAGES_KEPT = 6
 """Champion, challenger and shadow, and those before them."""
-CONFLICT = 409
-TOO_MANY_REQUESTS = 429
-SERVER_ERROR = 500
+PRESENT = "RESOURCE_ALREADY_EXISTS"
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
 
 
 class MlflowRegistry:
@@ -68,36 +47,31 @@ class MlflowRegistry:
 
     def __init__(self, uri: str, model: str, user: str = "", password: str = "") -> None:
         """Bind to a server; nothing is sent yet. User and password go to MLflow's variables in the environment."""
-        for name, value in CLIENT_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        if user:
-            os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self._uri, self._model, self._user = uri, model, user or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-        with self._answering():
-            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._connection = MlflowConnection(uri, user, password)
+        self._client, self._model = self._connection.client, model
         self._packages: dict[str, tuple[str, Package]] = {}
 
     def find_training(self, training_id: str) -> TrainingRun | None:
         """The finished run of that training that ended first, if there is one."""
-        with self._answering():
+        with self._connection.answering():
             experiment = self._client.get_experiment_by_name(self._model)
-            return self._finished(experiment.experiment_id, training_id) if experiment else None
+            return _first_finished(self._runs(experiment.experiment_id, training_id)) if experiment else None
 
     def log_training(self, training: Training) -> TrainingRun:
         """Store the training as a run; the one there is, if it was stored before. What a killed try left is deleted."""
-        with self._answering():
+        with self._connection.answering():
             experiment_id = self._experiment(training)
-            found = self._finished(experiment_id, training.training_id)
-            if found:
-                return found
-            self._delete_unfinished(experiment_id, training.training_id)
+            tries = self._runs(experiment_id, training.training_id)
+            if first := _first_finished(tries):
+                return first
+            for killed in tries:
+                self._delete(killed)
             run = self._create_run(experiment_id, training)
         with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
             self._log(run, training, Path(folder))
-        with self._answering():
+        with self._connection.answering():
             self._client.set_terminated(run.info.run_id, "FINISHED")
-            first = self._finished(experiment_id, training.training_id)
+            first = _first_finished(self._runs(experiment_id, training.training_id))
         return first or _training_run(run)
 
     def log_evaluation(
@@ -107,7 +81,7 @@ class MlflowRegistry:
 
         A metric that is not a finite number is left out. One that has changed becomes the next step of its history.
         """
-        with self._answering():
+        with self._connection.answering():
             run = self._run(run_id)
             self._log_metrics(run, metrics, _model_id(run))
             missing = {name: value for name, value in _described(tags).items() if run.data.tags.get(name) != value}
@@ -121,16 +95,15 @@ class MlflowRegistry:
         Raises:
             NotFoundError: If there is no such run, or it has no model.
         """
-        with self._answering():
+        with self._connection.answering():
             versions = self._versions(run_id)
             if not versions:
-                self._create_version(run_id, tags)
+                mine = self._create_version(run_id, tags)
                 versions = self._versions(run_id)
-            first, *duplicates = versions
-            for duplicate in duplicates:
-                self._delete_version(duplicate.version)
-            self._tag(first, tags)
-            return str(first.version)
+                if versions[0].version != mine.version:  # another writer was faster
+                    self._client.delete_model_version(self._model, mine.version)
+            self._tag(versions[0], tags)
+            return str(versions[0].version)
 
     def tag(self, version: str, tags: Mapping[str, str]) -> None:
         """Set tags of a version.
@@ -138,7 +111,7 @@ class MlflowRegistry:
         Raises:
             NotFoundError: If there is no such version.
         """
-        with self._answering():
+        with self._connection.answering():
             self._tag(self._client.get_model_version(self._model, version), tags)
 
     def mirror(self, aliases: Mapping[Alias, str | None]) -> None:
@@ -147,7 +120,7 @@ class MlflowRegistry:
         Raises:
             NotFoundError: If there is no such version.
         """
-        with self._answering():
+        with self._connection.answering():
             present = self._aliases()
             for alias, version in aliases.items():
                 if present.get(alias) != version:
@@ -160,7 +133,7 @@ class MlflowRegistry:
             NotFoundError: If there is none.
             ModelIntegrityError: If its files are not those that were stored.
         """
-        with self._answering():
+        with self._connection.answering():
             if version is not None:
                 found = self._client.get_model_version(self._model, version)
                 run_id, digest = str(found.run_id), found.tags.get(DIGEST, "")
@@ -174,33 +147,26 @@ class MlflowRegistry:
         self._keep(run_id, digest, package)
         return predictor
 
-    # Trainings
-
     def _experiment(self, training: Training) -> str:
         experiment = self._client.get_experiment_by_name(self._model)
         if experiment is None:
             spec = logged_model.spec_of(training.package)
             note = f"{spec.description}\n\nOwner: {spec.owner}"
-            with _unless_present():
+            with unless(PRESENT):
                 return str(self._client.create_experiment(self._model, tags={DESCRIPTION: note}))
             experiment = self._client.get_experiment_by_name(self._model)
         return str(experiment.experiment_id)
-
-    def _finished(self, experiment_id: str, training_id: str) -> TrainingRun | None:
-        runs = [run for run in self._runs(experiment_id, training_id) if run.info.status == "FINISHED"]
-        first = min(runs, key=lambda run: (run.info.end_time, run.info.run_id), default=None)
-        return _training_run(first) if first else None
 
     def _runs(self, experiment_id: str, training_id: str) -> Sequence[Run]:
         runs: Sequence[Run] = self._client.search_runs([experiment_id], f"tags.`{TRAINING_ID}` = '{training_id}'")
         return runs
 
-    def _delete_unfinished(self, experiment_id: str, training_id: str) -> None:
-        for run in self._runs(experiment_id, training_id):
-            run_id = run.info.run_id
-            for model in self._client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'"):
-                self._client.delete_logged_model(model.model_id)
-            self._client.delete_run(run_id)
+    def _delete(self, run: Run) -> None:
+        """Delete a run, its model first: a model alone would be found no more."""
+        mine = f"source_run_id = '{run.info.run_id}'"
+        for model in self._client.search_logged_models([run.info.experiment_id], mine):
+            self._client.delete_logged_model(model.model_id)
+        self._client.delete_run(run.info.run_id)
 
     def _create_run(self, experiment_id: str, training: Training) -> Run:
         tags = {
@@ -208,7 +174,7 @@ class MlflowRegistry:
             TRAINING_ID: training.training_id,
             CANDIDATE: training.candidate,
             DIGEST: model_package.digest(training.package),
-            "mlflow.user": self._user or "trimtab",
+            "mlflow.user": self._connection.user or "trimtab",
             "mlflow.source.name": "trimtab",
             "mlflow.source.type": "JOB",
         }
@@ -218,7 +184,7 @@ class MlflowRegistry:
     def _log(self, run: Run, training: Training, folder: Path) -> None:
         """Everything but the mark that the run is finished."""
         run_id = run.info.run_id
-        with self._answering():
+        with self._connection.answering():
             model = self._client.create_logged_model(
                 run.info.experiment_id,
                 name=training.candidate,
@@ -235,7 +201,7 @@ class MlflowRegistry:
         location = model.artifact_location
         mlmodel = Model(artifact_path=location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id)
         logged_model.save(training, folder / "model", mlmodel)
-        with self._answering():
+        with self._connection.answering():
             self._client.log_model_artifacts(model.model_id, str(folder / "model"))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             code = {f"code/{name}": training.package[name] for name in (FEATURE_FILE, SPEC_FILE)}
@@ -266,23 +232,21 @@ class MlflowRegistry:
 
     def _run(self, run_id: str) -> Run:
         run = self._client.get_run(run_id)
-        if run.info.lifecycle_stage != "active" or not run.outputs or not run.outputs.model_outputs:
+        if run.info.lifecycle_stage != "active" or not _model_id(run):
             raise NotFoundError(f"Run {run_id} of model {self._model!r} is deleted or has no model. Train again.")
         return run
-
-    # Versions
 
     def _versions(self, run_id: str) -> list[ModelVersion]:
         """Versions of a run, the first one first."""
         found = self._client.search_model_versions(f"name = '{self._model}' and run_id = '{run_id}'")
         return sorted(found, key=lambda version: int(version.version))
 
-    def _create_version(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def _create_version(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         run = self._run(run_id)
         experiment = self._client.get_experiment(run.info.experiment_id)
-        with _unless_present():
+        with unless(PRESENT):
             self._client.create_registered_model(self._model, description=experiment.tags.get(DESCRIPTION))
-        self._client.create_model_version(
+        return self._client.create_model_version(
             self._model,
             source=f"models:/{_model_id(run)}",
             run_id=run_id,
@@ -291,14 +255,6 @@ class MlflowRegistry:
             await_creation_for=0,
             model_id=_model_id(run),
         )
-
-    def _delete_version(self, version: str) -> None:
-        """Delete a version, if another writer has not done it."""
-        try:
-            self._client.delete_model_version(self._model, version)
-        except MlflowException as exc:
-            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
 
     def _tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         number = str(version.version)
@@ -309,12 +265,10 @@ class MlflowRegistry:
             self._client.update_model_version(self._model, number, description=tags[SUMMARY])
 
     def _aliases(self) -> Mapping[str, str]:
-        try:
-            return {alias: str(version) for alias, version in self._client.get_registered_model(self._model).aliases.items()}
-        except MlflowException as exc:
-            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return {}
+        with unless(ABSENT):
+            present = self._client.get_registered_model(self._model).aliases
+            return {alias: str(version) for alias, version in present.items()}
+        return {}
 
     def _set_alias(self, alias: Alias, version: str | None) -> None:
         """Set or remove an alias. On SQLite two writers at once can break a key, once; the next try finds it set."""
@@ -330,8 +284,6 @@ class MlflowRegistry:
             else:
                 return
 
-    # Packages
-
     def _package(self, run_id: str, digest: str) -> Package:
         kept = self._packages.get(run_id)
         if kept and kept[0] == digest:
@@ -339,53 +291,14 @@ class MlflowRegistry:
         model = self._client.get_logged_model(_model_id(self._run(run_id)))
         location = f"{model.artifact_location}/{logged_model.PACKAGE_FOLDER}"
         with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
-            get_artifact_repository(location, tracking_uri=self._uri).download_artifacts("", folder)
+            files = get_artifact_repository(location, tracking_uri=self._connection.uri)
+            files.download_artifacts("", folder)  # type: ignore[no-untyped-call]
             return {file.name: file.read_bytes() for file in Path(folder).iterdir() if file.is_file()}
 
     def _keep(self, run_id: str, digest: str, package: Package) -> None:
         self._packages[run_id] = (digest, package)
         for oldest in list(self._packages)[:-PACKAGES_KEPT]:
             self._packages.pop(oldest, None)
-
-    # Errors
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Tell a server that does not answer from one that refuses."""
-        try:
-            yield
-        except MlflowException as exc:
-            raise self._worded(exc.get_http_status_code(), str(exc.message)) from exc
-        except requests.RequestException as exc:
-            status = exc.response.status_code if exc.response is not None else SERVER_ERROR
-            raise self._worded(status, str(exc)) from exc
-
-    def _worded(self, status: int, message: str) -> TrimtabError:
-        said = " ".join(message.split())[:300]
-        if status in (401, 403):
-            who = f"user {self._user!r}" if self._user else "anybody without a user name"
-            return TrimtabError(
-                f"MLflow at {self._uri} does not let {who} do this ({status}): {said} Mend login and password of the "
-                "Airflow connection 'trimtab_registry' (outside Airflow: MLFLOW_TRACKING_USERNAME and _PASSWORD), or "
-                "give the user the permission."
-            )
-        if status == 404:
-            return NotFoundError(f"MLflow at {self._uri} does not have it: {said}")
-        if status >= SERVER_ERROR or status == TOO_MANY_REQUESTS:
-            return RegistryUnavailableError(
-                f"MLflow at {self._uri} does not answer: {said} Start it, or mend the address, then try again."
-            )
-        return TrimtabError(f"MLflow at {self._uri} refuses ({status}): {said}")
-
-
-@contextmanager
-def _unless_present() -> Iterator[None]:
-    """Pass over the refusal to create what another writer has just created."""
-    try:
-        yield
-    except MlflowException as exc:
-        if exc.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
@@ -403,7 +316,14 @@ def _described(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _model_id(run: Run) -> str:
-    return str(run.outputs.model_outputs[0].model_id)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    return str(outputs[0].model_id) if outputs else ""
+
+
+def _first_finished(runs: Sequence[Run]) -> TrainingRun | None:
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    first = min(finished, key=lambda run: (run.info.end_time, run.info.run_id), default=None)
+    return _training_run(first) if first else None
 
 
 def _training_run(run: Run) -> TrainingRun:

@@ -1,16 +1,12 @@
 """The source that a model folder names, opened."""
 
-from collections.abc import Callable
 from typing import assert_never
 
 from trimtab.adapters.day_rows import DayRows
 from trimtab.adapters.model_folder import ModelFolder
+from trimtab.adapters.stores import UriOfConnection
 from trimtab.adapters.text_table import TextReader
 from trimtab.domain.spec import CsvSource, DeltaSource, ParquetSource, SqlSource
-
-UriOfConnection = Callable[[str], str]
-"""Finds the SQLAlchemy URL of a connection id: from Airflow in a task, from the environment elsewhere."""
-
 
 def open_source(folder: ModelFolder, uri_of: UriOfConnection) -> DayRows:
     """Open the source of a model; nothing is read yet."""

@@ -1,15 +1,17 @@
 """Where lake, ledger, registry and traffic log are, and opening them for one model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from trimtab.adapters.model_folder import ModelFolder, find_folder
-from trimtab.adapters.sources import UriOfConnection, open_source
 from trimtab.domain.journal import Ledger
 from trimtab.domain.ports import Lake, Plotter, Registry, Source, Trainer, TrafficLog, Validator
 from trimtab.errors import NotFoundError
+
+UriOfConnection = Callable[[str], str]
+"""Finds the SQLAlchemy URL of a connection id: from Airflow in a task, from the environment elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ class Stores:
     @cached_property
     def source(self) -> Source:
         """Where the batches come from."""
+        from trimtab.adapters.sources import open_source  # noqa: PLC0415
+
         return open_source(self.folder, self._uri_of)
 
     @cached_property

@@ -15,6 +15,7 @@ from typing import Literal
 from trimtab.errors import NotFoundError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+MODELS = REPOSITORY / "include" / "models"
 HOST = "127.0.0.1"
 AIRFLOW_USER = "admin"
 MLFLOW_USER = "admin"
@@ -243,7 +244,7 @@ def _of_trimtab(home: Home) -> dict[str, str]:
     password = home.secret("mlflow_admin_password")
     return {
         "TRIMTAB_HOME": str(home.path),
-        "TRIMTAB_MODELS": os.environ.get("TRIMTAB_MODELS") or str(REPOSITORY / "include" / "models"),
+        "TRIMTAB_MODELS": os.environ.get("TRIMTAB_MODELS") or str(MODELS),
         "TRIMTAB_LAKE": lake,
         "TRIMTAB_LEDGER": ledger,
         "TRIMTAB_REGISTRY": registry,

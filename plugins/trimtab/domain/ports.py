@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trimtab.domain.columns import Columns, Encoder
-    from trimtab.domain.metrics import FloatArray
+    from trimtab.domain.metrics import Errors, FloatArray
     from trimtab.domain.profiles import Reference
     from trimtab.domain.release import ArmTraffic, Routing
     from trimtab.domain.spec import CandidateSpec, ModelSpec
@@ -237,18 +237,22 @@ class Registry(Protocol):
 
 
 class Plotter(Protocol):
-    """Figures as PNG files."""
+    """Figures as PNG files; `label` names the label and its unit."""
 
-    def error_by_day(self, mae: Mapping[str, Mapping[str, float]]) -> bytes:
-        """Lines of the mean absolute error: name of the model, then ISO day."""
+    def daily_errors(self, maes: Mapping[str, Mapping[date, float]], *, label: str) -> bytes:
+        """Lines of the mean absolute error: name of the model, then day."""
         ...
 
-    def error_by_slice(self, slicing: str, mae: Mapping[str, Mapping[str, float]]) -> bytes:
+    def slice_errors(self, slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, label: str) -> bytes:
         """Bars of the mean absolute error: name of the model, then slice."""
         ...
 
-    def predicted_against_actual(self, y_true: FloatArray, y_pred: FloatArray) -> bytes:
+    def predicted_against_actual(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
         """Predictions (n,) over labels (n,)."""
+        ...
+
+    def residuals(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        """Histogram of prediction minus label."""
         ...
 
 

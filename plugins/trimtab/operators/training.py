@@ -124,6 +124,7 @@ class EvaluateOperator(SnapshotStepOperator):
             candidates=spec.train.candidates,
             rows=spec.rows,
             slices=spec.slices,
+            label=spec.label,
             gate=spec.gate,
         )
         return as_json(result)

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.domain.columns import slice_names
 from trimtab.domain.journal import Ledger
-from trimtab.domain.metrics import FloatArray, errors, errors_by
+from trimtab.domain.metrics import Errors, FloatArray, errors, errors_by
 from trimtab.domain.ports import Lake, Plotter, Registry, Trainer, TrainingRun
 from trimtab.domain.release import routing
-from trimtab.domain.spec import CandidateSpec, GateSpec, RowsSpec, SliceSpec
+from trimtab.domain.spec import CandidateSpec, GateSpec, LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.training import Labelled, Snapshot, errors_of_days, trivial_baseline
 from trimtab.stages.snapshot import read_labelled
 from trimtab.stages.train import trial_part
@@ -55,6 +56,7 @@ def evaluate(
     candidates: Sequence[CandidateSpec],
     rows: RowsSpec,
     slices: Sequence[SliceSpec],
+    label: LabelSpec,
     gate: GateSpec,
 ) -> EvaluateResult:
     """Log errors, slices and figures with each run, and choose the candidate with the lowest hold-out error."""
@@ -67,7 +69,7 @@ def evaluate(
         )  # fmt: skip
         metrics = _metrics(comparison)
         champion = {"trimtab.champion": comparison.champion_version or "none"}
-        registry.log_evaluation(run.run_id, metrics, champion, _figures(comparison, plotter))
+        registry.log_evaluation(run.run_id, metrics, champion, _figures(comparison, plotter, label.column))
         results.append(
             EvaluateResult(run_id=run.run_id, training_id=run.training_id, candidate=run.candidate, metrics=metrics)
         )
@@ -119,27 +121,30 @@ def _metrics(comparison: Comparison) -> dict[str, float]:
     return metrics
 
 
-def _figures(comparison: Comparison, plotter: Plotter) -> dict[str, bytes]:
+def _figures(comparison: Comparison, plotter: Plotter, label: str) -> dict[str, bytes]:
     y_true = comparison.holdout.y_true
     predictions = {"challenger": comparison.challenger, "trivial baseline": comparison.baseline}
     if comparison.champion is not None:
         predictions["champion"] = comparison.champion
     days = {
-        name: {day: one.mae for day, one in errors_of_days(comparison.holdout.day, y_true, values).items()}
+        name: {
+            date.fromisoformat(day): one.mae
+            for day, one in errors_of_days(comparison.holdout.day, y_true, values).items()
+        }
         for name, values in predictions.items()
     }
     figures = {
-        "error_by_day.png": plotter.error_by_day(days),
-        "predicted_against_actual.png": plotter.predicted_against_actual(y_true, comparison.challenger),
+        "error_by_day.png": plotter.daily_errors(days, label=label),
+        "predicted_against_actual.png": plotter.predicted_against_actual(y_true, comparison.challenger, label=label),
+        "residuals.png": plotter.residuals(y_true, comparison.challenger, label=label),
     }
     for slicing, names in comparison.slices.items():
-        slices = {name: _slice_errors(names, y_true, values) for name, values in predictions.items()}
-        figures[f"error_by_{slicing}.png"] = plotter.error_by_slice(slicing, slices)
+        slices = {name: _largest(errors_by(names, y_true, values)) for name, values in predictions.items()}
+        figures[f"error_by_{slicing}.png"] = plotter.slice_errors(slicing, slices, label=label)
     return figures
 
 
-def _slice_errors(names: NDArray[np.object_], y_true: FloatArray, y_pred: FloatArray) -> dict[str, float]:
-    """MAE of the slices with the most rows."""
-    found = errors_by(names, y_true, y_pred)
-    largest = sorted(found, key=lambda name: -found[name].rows)[:SHOWN_SLICES]
-    return {name: found[name].mae for name in sorted(largest)}
+def _largest(found: Mapping[str, Errors]) -> dict[str, Errors]:
+    """The slices with the most rows."""
+    names = sorted(found, key=lambda name: -found[name].rows)[:SHOWN_SLICES]
+    return {name: found[name] for name in sorted(names)}

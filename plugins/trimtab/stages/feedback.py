@@ -40,7 +40,7 @@ def feedback(
     batch = lake.read("batches", day, day)
     if not len(batch):
         return FeedbackResult(day=day, rows=0, labelled=0, errors={})
-    online = traffic.predictions(day)
+    online = traffic.predictions(day).rename(columns={"key": "_key"})
     if len(online):  # a log that has been cleared away since must not clear the lake
         lake.write("predictions", day, online, part=ONLINE)
     labels = _labels(day, source, batch, rows, label)

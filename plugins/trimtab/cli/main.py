@@ -1,0 +1,218 @@
+"""The command line. Each command imports what it needs when it runs, so that help and mistakes are quick."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from trimtab.errors import NotFoundError, RequestError, TrimtabError
+
+if TYPE_CHECKING:
+    import click
+
+    from trimtab.adapters.stores import Addresses
+    from trimtab.cli.topology import Home
+
+PORT = 8000
+ROW_SHOWN = 60
+"""Characters of a wrong row that a message repeats."""
+
+
+class _OneLineErrors(TyperGroup):
+    """Errors of this package end the command with one red line; anything else is a bug and shows its traceback."""
+
+    def invoke(self, ctx: "click.Context") -> object:
+        try:
+            return super().invoke(ctx)
+        except TrimtabError as error:
+            complain(str(error))
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    name="trimtab",
+    help="Keeps machine-learning models true while the world drifts.",
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def complain(message: str) -> None:
+    """One red line on the standard error, without colour where it is not a terminal."""
+    typer.secho(message, fg=typer.colors.RED, err=True)
+
+
+@app.command()
+def check(
+    model_folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders with a model.yaml; all those of TRIMTAB_MODELS by default.")
+    ] = None,
+) -> None:
+    """Check model folders: spec, expectations, feature code, estimators and source."""
+    from trimtab.adapters.model_folder import folders
+    from trimtab.cli.check import inspect_folder, show
+
+    chosen = list(model_folders or folders(_model_search()))
+    if not chosen:
+        raise NotFoundError(f"There is no model folder in {', '.join(map(str, _model_search()))}. Name one.")
+    reports = [inspect_folder(folder, os.environ) for folder in chosen]
+    show(reports)
+    for report in reports:
+        for problem in report.problems:
+            complain(problem)
+    raise typer.Exit(int(any(report.problems for report in reports)))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the ledger's database to the newest schema."""
+    from trimtab.adapters.ledger_schema import migrate as migrate_ledger
+    from trimtab.adapters.sql_ledger import open_engine
+
+    engine = open_engine(_addresses().ledger)
+    migrate_ledger(engine)
+    typer.echo(f"Ledger {engine.url.render_as_string(hide_password=True)} is up to date.")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(envvar="TRIMTAB_SERVE_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="TRIMTAB_SERVE_PORT", help="Port to listen on.")] = PORT,
+    tokens: Annotated[
+        Path | None, typer.Option(envvar="TRIMTAB_TOKENS", help="File with the SHA-256 of each token that may ask.")
+    ] = None,
+) -> None:
+    """Run the prediction service until it is asked to stop."""
+    from trimtab.serving.server import run
+
+    run(_addresses(), tokens or _home().tokens_file, host=host, port=port)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    rows: Annotated[
+        list[str] | None, typer.Argument(help="Rows, each a JSON object; lines of the standard input by default.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option(envvar="TRIMTAB_URL", help="Prediction service; that of `trimtab up` by default.")
+    ] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="TRIMTAB_TOKEN_FILE", help="File with the token; that of `trimtab up` by default."),
+    ] = None,
+) -> None:
+    """Ask the prediction service, and print its answer as JSON."""
+    from trimtab.serving.client import PredictionClient
+
+    parsed = _parse_rows(rows or sys.stdin.read().splitlines())
+    with PredictionClient(url or f"http://127.0.0.1:{_home().ports.serving}", _token(token_file)) as client:
+        typer.echo(client.predict(model, parsed).model_dump_json(indent=2))
+
+
+@app.command()
+def up() -> None:
+    """Start Airflow, MLflow and the prediction service on this machine, and run them until Ctrl-C."""
+    from trimtab.cli.processes import Supervisor
+
+    home = _home()
+    with Supervisor(home) as supervisor:
+        try:
+            supervisor.start()
+            supervisor.wait_ready()
+            _show_addresses(home)
+            supervisor.watch()
+        except KeyboardInterrupt:
+            typer.echo("Stopping.", err=True)
+
+
+@app.command()
+def down() -> None:
+    """End what `trimtab up` or `trimtab demo` has started, even if it was killed."""
+    from trimtab.cli.processes import end_recorded
+
+    ended = end_recorded(_home())
+    typer.echo(f"Ended: {', '.join(ended)}." if ended else "Nothing was running.")
+
+
+@app.command()
+def demo() -> None:
+    """Show the whole life of a model on recorded data, from first training to a release that rolls back."""
+    from trimtab.cli.demo import run_demo
+
+    run_demo()
+
+
+def _home() -> "Home":
+    from trimtab.cli.topology import Home
+
+    return Home.from_environment(os.environ)
+
+
+def _addresses() -> "Addresses":
+    """Those of the environment, or, if it says nothing, those of `trimtab up`: never a mixture of both."""
+    from trimtab.adapters.stores import Addresses
+    from trimtab.cli.topology import environment
+
+    home = _home()
+    variables: Mapping[str, str] = os.environ
+    if "TRIMTAB_LEDGER" not in variables and home.is_prepared:
+        variables = environment(home)
+    return Addresses.from_environment(variables)
+
+
+def _model_search() -> list[Path]:
+    from trimtab.cli.topology import MODELS
+
+    return [Path(part) for part in os.environ.get("TRIMTAB_MODELS", str(MODELS)).split(":")]
+
+
+def _token(file: Path | None) -> str:
+    if file is None:
+        return _home().secret("prediction_token")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise NotFoundError(f"Token file {file} cannot be read ({exc.strerror}). Mend the path.") from exc
+
+
+def _parse_rows(texts: Sequence[str]) -> list[dict[str, float | str | None]]:
+    rows = [_parse_row(text) for text in texts if text.strip()]
+    if not rows:
+        raise RequestError('No row was given. Write each as a JSON object, such as \'{"distance": 1400}\'.')
+    return rows
+
+
+def _parse_row(text: str) -> dict[str, float | str | None]:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise RequestError(f"Row {text[:ROW_SHOWN]!r} is not JSON: {exc}. Mend it.") from exc
+    if not isinstance(row, dict):
+        raise RequestError(f"Row {text[:ROW_SHOWN]!r} must be a JSON object, a value for each column.")
+    return row
+
+
+def _show_addresses(home: "Home") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from trimtab.cli.topology import AIRFLOW_USER, HOST, MLFLOW_USER
+
+    ports, table = home.ports, Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "address", "user", "password"):
+        table.add_column(heading, style="bold" if not heading else "", overflow="fold")
+    airflow_password, mlflow_password = home.secret("airflow_admin_password"), home.secret("mlflow_admin_password")
+    table.add_row("Airflow", f"http://{HOST}:{ports.airflow}", AIRFLOW_USER, airflow_password)
+    table.add_row("MLflow", f"http://{HOST}:{ports.mlflow}", MLFLOW_USER, mlflow_password)
+    table.add_row("Predictions", f"http://{HOST}:{ports.serving}/docs", "any", f"the token in {home.token_file}")
+    console = Console()
+    console.print(table)
+    console.print(f"Logs are in {home.logs}. Ctrl-C ends everything.")
