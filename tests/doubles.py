@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import digest, load_feature_code, open_package, pack
 from trimtab.adapters.sklearn_trainer import new_estimator
@@ -28,7 +29,7 @@ def tiny_rows(seed: int, rows: int = 300) -> tuple[Columns, FloatArray]:
     """Flights as the spec of flight_air_time has them, with missing planes and seats, and their minutes in the air."""
     random = np.random.default_rng(seed)
     distance = random.integers(100, 2500, rows).astype(np.float64)
-    known = random.random(rows) > 0.2  # noqa: PLR2004  # a fifth without a plane
+    known = random.random(rows) > 0.2  # a fifth without a plane
     columns: Columns = {
         "year": np.full(rows, 2013.0),
         "month": random.integers(1, 13, rows).astype(np.float64),
@@ -191,6 +192,7 @@ class FolderRegistry:
         return state
 
     def _save(self, state: Mapping[str, object]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._folder / "state.draft"
         draft.write_text(json.dumps(state))
         draft.replace(self._folder / "state.json")

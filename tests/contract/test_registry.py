@@ -16,18 +16,20 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+
+from doubles import FolderRegistry, tiny_rows, tiny_training
+from mlflow_servers import MlflowServer, Relay, free_port
 from trimtab.adapters.mlflow_registry import DESCRIPTION, MlflowRegistry
 from trimtab.adapters.model_package import digest
 from trimtab.domain.ports import Registry
 from trimtab.errors import ModelIntegrityError, NotFoundError, RegistryUnavailableError, TrimtabError
 
-from tests.contract.conftest import MlflowServer, Relay, free_port
-from tests.doubles import FolderRegistry, tiny_rows, tiny_training
-
 PNG = b"\x89PNG\r\n\x1a\n"
 BOUND_SECONDS = 30
 WRITERS = 8
 numbers = itertools.count()
+# About MLflow's own code; the adapter silences it for users, and pytest brings it back.
+pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 
 
 class Killed(BaseException):
@@ -121,6 +123,12 @@ class MlflowCase:
         model_id = outputs.model_outputs[0].model_id
         return next(file for file in self.server.files(name) if model_id in file.parts and "package" in file.parts)
 
+    def dataset_digest(self, run_id: str) -> str:
+        """What the pages show of the training rows."""
+        inputs = self.client.get_run(run_id).inputs
+        assert inputs is not None
+        return str(inputs.dataset_inputs[0].dataset.digest)
+
     def runs(self, view: int = ViewType.ACTIVE_ONLY) -> Mapping[str, str]:
         """Run: its status."""
         experiment = self.client.get_experiment_by_name(self.model)
@@ -197,6 +205,22 @@ def test_eight_writers_at_once_make_one_version(case: Case) -> None:
         versions = set(pool.map(lambda registry: registry.register(run.run_id, {"n": "1"}), registries))
     assert len(versions) == 1
     assert case.versions() == {versions.pop(): run.run_id}
+
+
+def test_slower_of_two_writers_gives_way(server_case: MlflowCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rival that registers between our look and our write keeps its version, and ours goes."""
+    run = server_case.open().log_training(tiny_training(1))
+    create = MlflowClient.create_model_version
+    rivals: list[str] = []
+
+    def come_second(client: MlflowClient, *args: object, **kwargs: object) -> object:
+        monkeypatch.setattr(MlflowClient, "create_model_version", create)
+        rivals.append(server_case.open().register(run.run_id, {}))
+        return create(client, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", come_second)
+    assert server_case.open().register(run.run_id, {}) == rivals[0]
+    assert server_case.versions() == {rivals[0]: run.run_id}
 
 
 def test_evaluation_twice_leaves_one_point(case: Case) -> None:
@@ -350,6 +374,7 @@ def test_pages_show_what_a_choice_needs(server_case: MlflowCase) -> None:
     assert stored.info.run_name == "boosting_28_days 2013-03-01"
     assert stored.data.tags[DESCRIPTION] == "Promote: better."
     assert stored.data.params["window_days"] == "28"
+    assert stored.inputs is not None
     (used,) = stored.inputs.dataset_inputs
     sha = {tag.key: tag.value for tag in used.tags}["sha256"]
     assert sha.startswith(used.dataset.digest)
@@ -366,14 +391,13 @@ def test_changed_value_changes_the_digest_of_the_data_set(server_case: MlflowCas
     """Even in the last row, which MLflow's own digest does not always look at."""
     registry = server_case.open()
     training = tiny_training(1)
-    changed = training.dataset.assign(air_time=training.dataset["air_time"].mask(training.dataset.index == 299, 1.0))
+    changed = training.dataset.copy()
+    changed.loc[changed.index[-1], "air_time"] = 1.0
     runs = [
         registry.log_training(replace(training, training_id=name, dataset=frame))
         for name, frame in (("a", training.dataset), ("b", training.dataset.copy()), ("c", changed))
     ]
-    first, same, other = (
-        server_case.client.get_run(run.run_id).inputs.dataset_inputs[0].dataset.digest for run in runs
-    )
+    first, same, other = (server_case.dataset_digest(run.run_id) for run in runs)
     assert first == same != other
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,14 +16,6 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from trimtab.adapters.ledger_schema import migrate
-from trimtab.adapters.sql_ledger import open_engine
-from trimtab.adapters.stores import Addresses
-from trimtab.domain.columns import Columns
-from trimtab.domain.metrics import FloatArray
-from trimtab.errors import NotFoundError, RequestError
-from trimtab.serving.client import PredictionClient
-from trimtab.serving.server import build
 
 from tests.unit.serving_doubles import (
     BEARER,
@@ -37,6 +29,14 @@ from tests.unit.serving_doubles import (
     token_file,
     version_of,
 )
+from trimtab.adapters.ledger_schema import migrate
+from trimtab.adapters.sql_ledger import open_engine
+from trimtab.adapters.stores import Addresses
+from trimtab.domain.columns import Columns
+from trimtab.domain.metrics import FloatArray
+from trimtab.errors import NotFoundError, RequestError
+from trimtab.serving.client import PredictionClient
+from trimtab.serving.server import build
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def listening(service: Service) -> Iterator[tuple[str, uvicorn.Server]]:
     assert not thread.is_alive()
 
 
-def _until(fact, seconds: float = 30) -> None:  # noqa: ANN001  # a question
+def _until(fact: Callable[[], bool], seconds: float = 30) -> None:  # a question
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end
@@ -81,7 +81,9 @@ def test_client_gets_predictions_with_version_and_id(url: str) -> None:
         answer = client.predict(MODEL, flights(3), request_id="from-the-client")
         unnamed = client.predict(MODEL, flights(1))
     assert (answer.request_id, answer.model) == ("from-the-client", MODEL)
-    assert [(row.version, row.arm, version_of(row.prediction)) for row in answer.predictions] == [("1", "champion", "1")] * 3
+    assert [(row.version, row.arm, version_of(row.prediction)) for row in answer.predictions] == [
+        ("1", "champion", "1")
+    ] * 3
     assert len(unnamed.request_id) == 36
 
 
@@ -118,12 +120,15 @@ def test_client_says_that_nobody_answers() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with PredictionClient(url, TOKEN) as client, pytest.raises(RequestError, match="does not answer .*trimtab serve"):
+        with (
+            PredictionClient(url, TOKEN) as client,
+            pytest.raises(RequestError, match=r"does not answer .*trimtab serve"),
+        ):
             client.predict(MODEL, flights(1))
 
 
 class _Stranger(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:  # noqa: N802  # the name that the library asks for
+    def do_POST(self) -> None:  # the name that the library asks for
         self.send_response(int(self.path.split("/")[2]))
         self.end_headers()
         self.wfile.write(b"<html>")
@@ -136,9 +141,9 @@ class _Stranger(BaseHTTPRequestHandler):
 def test_client_says_that_somebody_else_answers(status: int, message: str) -> None:
     stranger = HTTPServer(("127.0.0.1", 0), _Stranger)
     threading.Thread(target=stranger.handle_request, daemon=True).start()
-    with PredictionClient(f"http://127.0.0.1:{stranger.server_port}", TOKEN) as client:
-        with pytest.raises(RequestError, match=message):
-            client.predict(str(status), flights(1))
+    url = f"http://127.0.0.1:{stranger.server_port}"
+    with PredictionClient(url, TOKEN) as client, pytest.raises(RequestError, match=message):
+        client.predict(str(status), flights(1))
     stranger.server_close()
 
 
@@ -207,49 +212,53 @@ def test_service_without_a_model_folder_does_not_start(tmp_path: Path) -> None:
         build(where, token_file(tmp_path))
 
 
-START = """
+PRELUDE = f"""
 import sys
 from pathlib import Path
-from tests.integration.test_serving_http import addresses
-from trimtab.serving.server import run
+from trimtab.adapters.stores import Addresses
+from trimtab.serving.server import build, run
 path = Path(sys.argv[1])
-run(addresses(path), path / "tokens", port=int(sys.argv[2]))
-heavy = {"airflow", "mlflow", "sklearn", "great_expectations", "deltalake"} & set(sys.modules)
-print("imported:", *sorted(heavy))
+where = Addresses(models=(Path({str(FOLDER.parent)!r}),), lake="", ledger=f"sqlite:///{{path / 'ledger.db'}}",
+                  registry="http://127.0.0.1:9", traffic=path / "traffic")
 """
+START = PRELUDE + "run(where, path / 'tokens', port=int(sys.argv[2]))"
+BUILD = PRELUDE + "build(where, path / 'tokens'); print(*sys.modules)"
 
 
-def test_process_is_up_within_seconds_without_heavy_imports_and_stops_when_asked(tmp_path: Path) -> None:
-    token_file(tmp_path)
-    migrate(open_engine(addresses(tmp_path).ledger))
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    start = START.replace("from tests.integration.test_serving_http import addresses", _ADDRESSES)
-    process = subprocess.Popen(
-        [sys.executable, "-c", start, str(tmp_path), str(port)],
-        cwd=ROOT,
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT / "plugins")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_nothing_heavy_is_imported_before_a_model_must_be_loaded(tmp_path: Path) -> None:
+    token_file(tmp_path)
+    out, err = python(BUILD, str(tmp_path)).communicate(timeout=60)
+    assert "trimtab.serving.server" in out.split(), err
+    heavy = {"airflow", "mlflow", "sklearn", "pandas", "great_expectations", "deltalake"}
+    assert heavy & set(out.split()) == set()
+
+
+def test_process_is_up_within_seconds_and_stops_when_asked(tmp_path: Path) -> None:
+    token_file(tmp_path)
+    migrate(open_engine(addresses(tmp_path).ledger))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    process = python(START, str(tmp_path), str(port))
     try:
         _until(lambda: _status(port, "/healthz") == 200, 60)
         assert _status(port, "/readyz") == 503
+        assert _status(port, "/metrics") == 401
     finally:
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert out.strip() == "imported:", err
-    assert process.returncode == 0, err
-
-
-_ADDRESSES = f"""
-from trimtab.adapters.stores import Addresses
-def addresses(path):
-    return Addresses(models=(Path({str(FOLDER.parent)!r}),), lake="", ledger=f"sqlite:///{{path / 'ledger.db'}}",
-                     registry="http://127.0.0.1:9", traffic=path / "traffic")
-"""
+        _, err = process.communicate(timeout=30)
+    assert "Application shutdown complete" in err
+    assert process.returncode == -signal.SIGTERM
 
 
 def _status(port: int, path: str) -> int:

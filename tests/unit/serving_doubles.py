@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 from sklearn.ensemble import HistGradientBoostingRegressor
+
 from trimtab.adapters.ledger_schema import migrate
 from trimtab.adapters.model_folder import ModelFolder, load_folder
 from trimtab.adapters.model_package import digest, load_feature_code, open_package, pack
@@ -185,7 +186,7 @@ class Service:
     tokens: TokenCheck
     traffic: Path
 
-    def move(self, version: str, kind: str, **payload: Any) -> None:  # noqa: ANN401  # JSON
+    def move(self, version: str, kind: str, **payload: Any) -> None:  # JSON
         """Record one transition of a release; `requested` names the champion before as `previous`."""
         values: Payload = dict(payload)
         draft = Draft(stream="release", subject=version, kind=kind, as_of=date(2013, 3, 1), payload=values)
@@ -211,7 +212,7 @@ class Service:
         """What has been written."""
         return FileTrafficLog(self.traffic, MODEL)
 
-    def app(self, **settings: Any) -> FastAPI:  # noqa: ANN401  # of create_app
+    def app(self, **settings: Any) -> FastAPI:  # of create_app
         """The service as an application."""
         return create_app({MODEL: self.server}, self.tokens, **{"refresh_s": 0.05, **settings})
 

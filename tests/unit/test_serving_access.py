@@ -4,13 +4,14 @@ import asyncio
 import base64
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trimtab.errors import NotFoundError, SpecError
-from trimtab.serving.tokens import TokenCheck, token_digest
 
 from tests.unit.serving_doubles import BEARER, MODEL, TOKEN, client, flights, new_service, token_file
+from trimtab.errors import NotFoundError, SpecError
+from trimtab.serving.tokens import TokenCheck, token_digest
 
 GUARDED = [
     ("POST", f"/models/{MODEL}/predict"),
@@ -99,7 +100,9 @@ def test_changed_token_file_counts_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_text("not a digest")])
-def test_token_file_that_goes_wrong_later_changes_nothing(tmp_path: Path, spoil, caplog) -> None:  # noqa: ANN001
+def test_token_file_that_goes_wrong_later_changes_nothing(
+    tmp_path: Path, spoil: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
     file = token_file(tmp_path)
     tokens = TokenCheck(file)
     spoil(file)
@@ -118,13 +121,17 @@ def test_every_token_of_the_file_is_known_in_whatever_case_its_digest_is_written
 
 
 def test_token_file_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="cannot be read .*Add the line"):
+    with pytest.raises(NotFoundError, match=r"cannot be read .*Add the line"):
         TokenCheck(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "holds no token"), ("# only a comment", "holds no token"), (f"{'a' * 64}\n{TOKEN}", "line 2: must be a SHA-256")],
+    [
+        ("", "holds no token"),
+        ("# only a comment", "holds no token"),
+        (f"{'a' * 64}\n{TOKEN}", "line 2: must be a SHA-256"),
+    ],
 )
 def test_token_file_must_hold_digests(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "tokens"

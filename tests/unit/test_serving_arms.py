@@ -9,10 +9,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from trimtab.domain.columns import Columns
-from trimtab.domain.metrics import FloatArray
-from trimtab.domain.release import Routing, routing
-from trimtab.serving import app as app_module
 
 from tests.unit.serving_doubles import (
     MODEL,
@@ -25,6 +21,10 @@ from tests.unit.serving_doubles import (
     raising,
     version_of,
 )
+from trimtab.domain.columns import Columns
+from trimtab.domain.metrics import FloatArray
+from trimtab.domain.release import Routing, routing
+from trimtab.serving import app as app_module
 
 PATH = f"/models/{MODEL}/predict"
 
@@ -74,7 +74,7 @@ def in_force(service: Service) -> Routing:
     return routing(service.ledger.entries("release"))
 
 
-def spoil(service: Service, version: int, how: Any = raising) -> SpoiledPredictor:  # noqa: ANN401  # a spoiling
+def spoil(service: Service, version: int, how: Any = raising) -> SpoiledPredictor:  # a spoiling
     predictor = SpoiledPredictor(version, how)
     service.registry.special[str(version)] = predictor
     return predictor
@@ -165,7 +165,7 @@ def test_rows_that_the_challenger_makes_no_number_of_are_answered_by_the_champio
 
 
 @pytest.mark.parametrize("wrong", [lambda _r, v: v[:-1], lambda _r, v: v.reshape(-1, 1)[:, :0], lambda _r, _v: None])
-def test_challenger_that_returns_something_else_than_a_number_a_row_has_failed(service: Service, wrong: Any) -> None:  # noqa: ANN401
+def test_challenger_that_returns_something_else_than_a_number_a_row_has_failed(service: Service, wrong: Any) -> None:
     spoil(service, 2, wrong)
     service.step("2", 1.0)
     (answer,) = ask(service, flights(3))
@@ -206,7 +206,7 @@ def test_answer_does_not_wait_for_a_slow_shadow(service: Service) -> None:
         app = service.app()
         sent: list[float] = []
 
-        async def send(message: Any) -> None:  # noqa: ANN401  # an ASGI message
+        async def send(message: Any) -> None:  # an ASGI message
             if message["type"] == "http.response.body":
                 sent.append(time.perf_counter())
 
@@ -214,7 +214,7 @@ def test_answer_does_not_wait_for_a_slow_shadow(service: Service) -> None:
             request = http.build_request("POST", PATH, json={"rows": flights(1)})
             body = [{"type": "http.request", "body": request.content, "more_body": False}]
 
-            async def receive() -> Any:  # noqa: ANN401  # an ASGI message
+            async def receive() -> Any:  # an ASGI message
                 return body.pop()
 
             scope = {
@@ -233,9 +233,7 @@ def test_answer_does_not_wait_for_a_slow_shadow(service: Service) -> None:
     assert asyncio.run(first_byte()) < 0.4
 
 
-def test_shadow_that_cannot_keep_up_is_left_out_and_counted(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shadow_that_cannot_keep_up_is_left_out_and_counted(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "SHADOWS_WAITING", 0)
     service.step("2", 0.0)
     text = metrics(service, flights(3))

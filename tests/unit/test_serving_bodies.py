@@ -11,9 +11,6 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trimtab.adapters.model_folder import parse_spec
-from trimtab.domain.spec import ModelSpec
-from trimtab.serving.messages import example, request_type
 
 from tests.unit.serving_doubles import (
     MODEL,
@@ -27,6 +24,9 @@ from tests.unit.serving_doubles import (
     new_service,
     version_of,
 )
+from trimtab.adapters.model_folder import parse_spec
+from trimtab.domain.spec import ModelSpec
+from trimtab.serving.messages import example, request_type
 
 PATH = f"/models/{MODEL}/predict"
 JSON = {"Content-Type": "application/json"}
@@ -35,7 +35,7 @@ JSON = {"Content-Type": "application/json"}
 class Running:
     """A service that is asked from outside its event loop, and runs until it is closed."""
 
-    def __init__(self, service: Service, **app_settings: Any) -> None:  # noqa: ANN401  # of create_app
+    def __init__(self, service: Service, **app_settings: Any) -> None:  # of create_app
         self.service = service
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(app_settings)), daemon=True)
@@ -48,11 +48,11 @@ class Running:
             self._ready.set()
             await self._over.wait()
 
-    def _do(self, coroutine: Any) -> httpx.Response:  # noqa: ANN401  # of httpx
+    def _do(self, coroutine: Any) -> httpx.Response:  # of httpx
         answer: httpx.Response = asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
         return answer
 
-    def post(self, path: str = PATH, **kwargs: Any) -> httpx.Response:  # noqa: ANN401  # of httpx
+    def post(self, path: str = PATH, **kwargs: Any) -> httpx.Response:  # of httpx
         return self._do(self.http.post(path, **kwargs))
 
     def get(self, path: str) -> httpx.Response:

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from trimtab.adapters.model_package import open_package
-from trimtab.domain.ports import Predictor
-from trimtab.serving.model_server import ModelServer
 
 from tests.unit.serving_doubles import (
     MODEL,
@@ -21,6 +18,9 @@ from tests.unit.serving_doubles import (
     package,
     version_of,
 )
+from trimtab.adapters.model_package import open_package
+from trimtab.domain.ports import Predictor
+from trimtab.serving.model_server import ModelServer
 
 PATH = f"/models/{MODEL}/predict"
 
@@ -41,7 +41,7 @@ async def until(service: Service, version: str | None) -> float:
 
 def test_service_is_up_before_the_first_release_and_ready_after_it(service: Service) -> None:
     async def probe() -> list[tuple[int, bool | None]]:
-        seen = []
+        seen: list[tuple[int, bool | None]] = []
         async with client(service.app()) as http:
             seen.append(((await http.get("/healthz")).status_code, None))
             before = await http.get("/readyz")
@@ -211,9 +211,7 @@ def test_version_that_needs_columns_which_requests_cannot_have_is_not_served(ser
     spec = folder().spec
     fewer = {name: kind for name, kind in spec.rows.columns.items() if name != "seats"}
     rows = spec.rows.model_copy(update={"columns": fewer})
-    server = ModelServer(
-        spec.model_copy(update={"rows": rows}), service.ledger, service.registry, service.server._log
-    )
+    server = ModelServer(spec.model_copy(update={"rows": rows}), service.ledger, service.registry, service.server._log)
     service.go_live("1")
     server.refresh()
     assert server.state.version is None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from trimtab.adapters.traffic_log import COLUMNS, FileTrafficLog, PredictedRow, TrafficWriter
 from trimtab.domain.release import Routing
 
@@ -123,9 +124,7 @@ def test_predictions_are_those_of_the_day_without_failures_in_a_stable_order(tmp
     writer(tmp_path, "b").write([ROW, FAILED, replace(ROW, day="2013-01-06")])
     writer(tmp_path, "a").write([shadow])
     frame = FileTrafficLog(tmp_path, "m").predictions(DAY)
-    assert frame.to_dict("records") == [
-        {name: getattr(row, name) for name in COLUMNS} for row in (shadow, ROW)
-    ]
+    assert frame.to_dict("records") == [{name: getattr(row, name) for name in COLUMNS} for row in (shadow, ROW)]
     assert frame["served"].dtype == bool
     assert frame["route"].dtype == np.int64
     assert frame.equals(FileTrafficLog(tmp_path, "m").predictions(DAY))
@@ -151,7 +150,7 @@ def test_threads_share_a_writer_without_mixing_lines(tmp_path: Path) -> None:
     rows = [replace(ROW, request_id=f"r{number}") for number in range(400)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda row: log.write([row, row]), rows))
-    ids = [line["request_id"] for line in lines(tmp_path)]
+    ids = [str(line["request_id"]) for line in lines(tmp_path)]
     assert sorted(ids) == sorted([row.request_id for row in rows] * 2)
     assert ids[::2] == ids[1::2], "the rows of one write stand together"
 

@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 from trimtab.adapters.text_table import RAW_LENGTH, TextTable
 from trimtab.domain.ports import BrokenRow
 from trimtab.domain.spec import CsvSource
-from trimtab.errors import BatchMissingError, SourceUnreadableError
+from trimtab.errors import BatchMissingError, SourceUnreadableError, listed
 
 DAY = "{day}"
 HEADER_LINES = 1
@@ -61,6 +61,9 @@ class CsvReader:
         data = file_bytes(file)
         header = _header(data, file, self._spec)
         wanted = [name for name in header if name in set(columns)]
+        if len(set(wanted)) < len(wanted):
+            repeated = sorted({name for name in wanted if wanted.count(name) > 1})
+            raise SourceUnreadableError(f"{file} has more than one column {listed(repeated)}. Name each column once.")
         broken: list[BrokenRow] = []
 
         def set_aside(row: pa_csv.InvalidRow) -> str:
@@ -73,7 +76,9 @@ class CsvReader:
             table = pa_csv.read_csv(
                 io.BytesIO(data),
                 read_options=pa_csv.ReadOptions(use_threads=False, encoding=self._spec.encoding),
-                parse_options=pa_csv.ParseOptions(delimiter=self._spec.delimiter, invalid_row_handler=set_aside),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=self._spec.delimiter, invalid_row_handler=set_aside, newlines_in_values=True
+                ),
                 convert_options=pa_csv.ConvertOptions(
                     include_columns=wanted,
                     column_types=dict.fromkeys(wanted, pa.string()),
@@ -88,7 +93,7 @@ class CsvReader:
             ) from exc
         lines = np.arange(table.num_rows + len(broken), dtype=np.int64)
         rows = np.setdiff1d(lines, [row.row for row in broken], assume_unique=True)
-        return TextTable(str(file), table, rows[: table.num_rows], broken, DAY in str(self._path))
+        return TextTable(str(file), table, rows[: table.num_rows], broken, DAY in str(self._path), header)
 
     def _file(self, day: date) -> Path:
         return Path(str(self._path).replace(DAY, day.isoformat()))
@@ -102,7 +107,7 @@ def file_bytes(file: Path) -> bytes:
     """
     try:
         data = _unpacked(file)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, IndexError) as exc:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, IndexError, ValueError, RuntimeError) as exc:
         raise SourceUnreadableError(
             f"{file} cannot be unpacked ({exc}): it is cut off or not of the kind that its name says. Deliver it again."
         ) from exc

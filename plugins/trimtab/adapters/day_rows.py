@@ -1,7 +1,7 @@
 """From the text columns of a file or table to the rows of one day."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -57,9 +57,26 @@ def day_keys(columns: pa.Table, spec: RowsSpec) -> NDArray[np.int64]:
     """Each row's day as a number like 20130423, or -1 where it cannot be read."""
     how = spec.event_day
     if isinstance(how, DayFromColumn):
-        moments = pc.strptime(columns[how.column], format=how.format, unit="s", error_is_null=True)
-        return _number(pc.year(moments), pc.month(moments), pc.day(moments))
+        texts = columns[how.column]
+        moments = pc.strptime(texts, format=how.format, unit="s", error_is_null=True)
+        keys = _number(pc.year(moments), pc.month(moments), pc.day(moments))
+        return _without_overflow(keys, texts, how.format)
     return _from_parts(columns, how)
+
+
+def _without_overflow(keys: NDArray[np.int64], texts: pa.ChunkedArray, form: str) -> NDArray[np.int64]:
+    """Arrow reads 31 February as 3 March. Python is stricter, and slower: it is asked about the first days of months."""
+    early = pa.array((keys != UNKNOWN_DAY) & (keys % 100 <= 3))  # noqa: PLR2004  # no month is shorter by more
+    wrong = [text for text in pc.unique(texts.filter(early)).to_pylist() if not _parses(text, form)]
+    return np.where(np.asarray(pc.is_in(texts, value_set=pa.array(wrong, pa.string()))), UNKNOWN_DAY, keys)
+
+
+def _parses(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text.strip(), form)  # noqa: DTZ007  # only whether it is a day
+    except ValueError:
+        return False
+    return True
 
 
 def _from_parts(columns: pa.Table, how: DayFromParts) -> NDArray[np.int64]:
@@ -77,7 +94,17 @@ def _position(texts: pa.ChunkedArray, names: list[str], unpadded: int) -> pa.Chu
 def _number(year: pa.ChunkedArray, month: pa.ChunkedArray, day: pa.ChunkedArray) -> NDArray[np.int64]:
     parts = [pc.cast(part, pa.int64()) for part in (year, month, day)]
     number = pc.add(pc.add(pc.multiply(parts[0], 10_000), pc.multiply(parts[1], 100)), parts[2])
-    return np.asarray(pc.fill_null(number, UNKNOWN_DAY))
+    keys = np.asarray(pc.fill_null(number, UNKNOWN_DAY))
+    return np.where(np.isin(keys, [key for key in np.unique(keys) if not _is_day(int(key))]), UNKNOWN_DAY, keys)
+
+
+def _is_day(key: int) -> bool:
+    """Whether the calendar has that day: 20130231 is none."""
+    try:
+        date(key // 10_000, key // 100 % 100, key % 100)
+    except ValueError:
+        return False
+    return True
 
 
 def _split(table: TextTable, keys: NDArray[np.int64], day: date) -> tuple[NDArray[np.bool_], list[BrokenRow]]:
@@ -122,9 +149,9 @@ def _raw(columns: pa.Table, index: int) -> str:
 
 
 def _require_columns(table: TextTable, wanted: Sequence[str]) -> None:
-    there = table.columns.column_names
-    missing = [name for name in wanted if name not in there]
+    missing = [name for name in wanted if name not in table.columns.column_names]
     if missing:
+        there = table.header or table.columns.column_names
         raise DataContractError(
             f"{table.name} has no column {listed(missing)}. It has {', '.join(_bounded(there))}. "
             "If the source has renamed it, change rows.columns or label.column in model.yaml."

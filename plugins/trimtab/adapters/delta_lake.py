@@ -7,11 +7,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from trimtab.domain.ports import Table
 
 PARTITIONS = ["_day", "_part"]
+ATTEMPTS = 5
+"""Commits that are tried while other writers are quicker."""
 ORDER = "_order"
 """Position of a row within its day and part, so that a read gives the rows as they were written."""
 
@@ -24,13 +26,26 @@ class DeltaLake:
         self._root = f"{uri.rstrip('/')}/{model}"
 
     def write(self, table: Table, day: date, frame: pd.DataFrame, part: str = "all") -> None:
-        """Replace the content of one day and part in one atomic commit; an equal content leaves no commit."""
+        """Replace the content of one day and part in one atomic commit; an equal content leaves no commit.
+
+        Of two writers of one day and part at the same time the later one wins.
+        """
         content = _as_arrow(frame, day, part)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._replace(table, day, content, part)
+            except CommitFailedError:  # another writer was quicker; its content is what is replaced next
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _replace(self, table: Table, day: date, content: pa.Table, part: str) -> None:
         existing = self._open(table)
         if existing is None:
-            if content.num_rows:
-                write_deltalake(f"{self._root}/{table}", content, partition_by=PARTITIONS, writer_properties=_WRITER)
-            return
+            if not content.num_rows:
+                return
+            existing = self._create(table, content.schema)
         old = _read(existing, day, day, None, part)
         if _same(old, content):
             return
@@ -73,6 +88,16 @@ class DeltaLake:
         existing = self._open(table)
         return -1 if existing is None else existing.version()
 
+    def _create(self, table: Table, schema: pa.Schema) -> DeltaTable:
+        """An empty table: two first writers that both brought rows would both keep them."""
+        uri = f"{self._root}/{table}"
+        try:
+            return DeltaTable.create(uri, schema, mode="error", partition_by=PARTITIONS)
+        except DeltaError:
+            if DeltaTable.is_deltatable(uri):
+                return DeltaTable(uri)
+            raise
+
     def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
         try:
             return DeltaTable(f"{self._root}/{table}", version=version)
@@ -114,7 +139,8 @@ def _read(
 
 
 def _same(old: pa.Table, new: pa.Table) -> bool:
-    if old.num_rows != new.num_rows or set(old.column_names) != set(new.column_names):
+    names = [name for name in old.column_names if name in new.column_names or old[name].null_count < old.num_rows]
+    if old.num_rows != new.num_rows or set(names) != set(new.column_names):
         return False
     old = old.sort_by(ORDER).select(new.column_names)
     try:

@@ -1,5 +1,6 @@
 """Great Expectations on a batch, with the severity of each expectation and the rows that break it."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,13 @@ import great_expectations as gx
 import pandas as pd
 import yaml
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 from great_expectations.exceptions import GreatExpectationsError
-from great_expectations.expectations.expectation import ColumnMapExpectation, MulticolumnMapExpectation
+from great_expectations.expectations.expectation import (
+    ColumnMapExpectation,
+    ColumnPairMapExpectation,
+    MulticolumnMapExpectation,
+)
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.registry import get_expectation_impl, list_registered_expectation_implementations
 
@@ -20,6 +26,8 @@ from trimtab.domain.ports import ExpectationResult, Severity
 from trimtab.errors import SpecError
 
 ROW = "_row"
+PER_ROW = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
+logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of every store that it opens
 SEVERITIES: Mapping[str, Severity] = {"critical": "critical", "warning": "warning", "info": "info"}
 
 
@@ -38,7 +46,11 @@ class GxValidator:
 
     def validate(self, batch: pd.DataFrame) -> Sequence[ExpectationResult]:
         """Judge a batch (column `_row` names its rows); one result for each expectation of the suite."""
-        context = gx.get_context(mode="ephemeral")
+        # Without this a folder for documentation pages would be left behind in /tmp by every batch.
+        stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        context = gx.get_context(
+            mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
+        )
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
         asset = context.data_sources.add_pandas("batch").add_dataframe_asset("batch")
         definition = asset.add_batch_definition_whole_dataframe("batch")
@@ -83,7 +95,7 @@ def _result(result: ExpectationValidationResult) -> ExpectationResult:
     raised = result.exception_info and any(
         info.get("raised_exception") for info in _exceptions(result.exception_info)
     )
-    per_row = issubclass(get_expectation_impl(configuration.type), ColumnMapExpectation | MulticolumnMapExpectation)
+    per_row = issubclass(get_expectation_impl(configuration.type), PER_ROW)
     index = (result.result or {}).get("unexpected_index_list") or []
     return ExpectationResult(
         expectation=_name(configuration),
@@ -107,7 +119,8 @@ def _raised_message(info: Mapping[str, Any]) -> str:
 
 def _name(configuration: ExpectationConfiguration) -> str:
     kwargs = configuration.kwargs
-    subject = kwargs.get("column") or ", ".join(kwargs.get("column_list") or [])
+    pair = [kwargs[name] for name in ("column_A", "column_B") if name in kwargs]
+    subject = kwargs.get("column") or ", ".join(kwargs.get("column_list") or pair)
     return f"{configuration.type}({subject})"
 
 

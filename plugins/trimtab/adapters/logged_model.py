@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,9 @@ from trimtab.adapters import model_package
 from trimtab.adapters.model_folder import SPEC_FILE, parse_spec
 from trimtab.domain.ports import Package, Training
 from trimtab.domain.spec import ColumnType, ModelSpec
+
+# About MLflow's own code under pandas 3; nobody here can act on it.
+warnings.filterwarnings("ignore", message="Operation with range is deprecated", module=r"mlflow\.")
 
 PACKAGE_FOLDER = "artifacts/package"
 """Where the package lies inside the model folder."""

@@ -23,13 +23,12 @@ def look_up(rows: pd.DataFrame, lookup: Lookup, file: Path) -> pd.DataFrame:
     repeated = sorted(set(keys[keys.duplicated() & keys.notna()]))
     if repeated:
         raise DataContractError(f"Lookup {file} has {lookup.by!r} {listed(repeated)} more than once. Make it unique.")
-    matched = rows[lookup.by].map(dict(zip(keys, range(len(keys)), strict=True)))
+    places = {key: place for place, key in enumerate(table[lookup.by].to_pylist()) if key is not None}
+    matched = [places.get(key, -1) for key in rows[lookup.by]]
     joined = rows.copy()
     for name, column in lookup.take.items():
         values = [*table[column].to_pylist(), None]
-        joined[name] = pd.Series(
-            [values[-1 if pd.isna(position) else int(position)] for position in matched], index=rows.index, dtype=object
-        )
+        joined[name] = pd.Series([values[place] for place in matched], index=rows.index, dtype=object)
     return joined
 
 

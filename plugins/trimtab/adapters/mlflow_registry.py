@@ -148,14 +148,13 @@ class MlflowRegistry:
         return predictor
 
     def _experiment(self, training: Training) -> str:
-        experiment = self._client.get_experiment_by_name(self._model)
-        if experiment is None:
-            spec = logged_model.spec_of(training.package)
+        if experiment := self._client.get_experiment_by_name(self._model):
+            return str(experiment.experiment_id)
+        spec = logged_model.spec_of(training.package)
+        with unless(PRESENT):
             note = f"{spec.description}\n\nOwner: {spec.owner}"
-            with unless(PRESENT):
-                return str(self._client.create_experiment(self._model, tags={DESCRIPTION: note}))
-            experiment = self._client.get_experiment_by_name(self._model)
-        return str(experiment.experiment_id)
+            self._client.create_experiment(self._model, tags={DESCRIPTION: note})
+        return self._experiment(training)
 
     def _runs(self, experiment_id: str, training_id: str) -> Sequence[Run]:
         runs: Sequence[Run] = self._client.search_runs([experiment_id], f"tags.`{TRAINING_ID}` = '{training_id}'")
@@ -265,10 +264,10 @@ class MlflowRegistry:
             self._client.update_model_version(self._model, number, description=tags[SUMMARY])
 
     def _aliases(self) -> Mapping[str, str]:
+        present: Mapping[str, str] = {}
         with unless(ABSENT):
             present = self._client.get_registered_model(self._model).aliases
-            return {alias: str(version) for alias, version in present.items()}
-        return {}
+        return {alias: str(version) for alias, version in present.items()}
 
     def _set_alias(self, alias: Alias, version: str | None) -> None:
         """Set or remove an alias. On SQLite two writers at once can break a key, once; the next try finds it set."""

@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -87,7 +89,11 @@ def load_folder(path: Path) -> ModelFolder:
         SpecError: Naming file, key and cure of the first problem, and how many more there are.
     """
     file = path / SPEC_FILE
-    spec = parse_spec(file.read_text(encoding="utf-8"), str(file))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as exc:
+        raise SpecError(str(file), "", "is not UTF-8. Save it in that encoding.") from exc
+    spec = parse_spec(text, str(file))
     if spec.name != path.name:
         raise SpecError(str(file), "name", f"must be the folder's name {path.name!r}. Got {spec.name!r}.")
     if not is_inside(spec.validation.suite) or not (path / spec.validation.suite).is_file():
@@ -109,6 +115,8 @@ def parse_spec(text: str, file: str) -> ModelSpec:
         mark = getattr(exc, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else ""
         raise SpecError(file, where, f"is not YAML: {getattr(exc, 'problem', exc)}. Mend the syntax.") from exc
+    except ValueError as exc:  # a date such as 2013-02-31
+        raise SpecError(file, "", f"has a value that YAML cannot read: {exc}. Mend it.") from exc
     if not isinstance(document, dict):
         raise SpecError(file, "", f"must hold a mapping of sections. Got {type(document).__name__}.")
     try:
@@ -119,17 +127,19 @@ def parse_spec(text: str, file: str) -> ModelSpec:
 
 def _worded(exc: ValidationError, file: str) -> SpecError:
     problems = exc.errors(include_url=False)
-    first = problems[0]
-    path = [str(part) for part in first["loc"]]
+    # A key that was misspelt is reported twice, as unknown and as missing; the first says more.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    key, siblings = _place(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] in ("missing", "value_error") else f" Got {_short(first['input'])}."
-    hint = _did_you_mean(path) if first["type"] == "extra_forbidden" else ""
+    hint = _did_you_mean(str(first["loc"][-1]), siblings) if first["type"] == "extra_forbidden" else ""
     if first["type"] == "extra_forbidden":
         message, got = "there is no such key", ""
     if first["type"] == "missing":
         message = "is missing. Add it"
-    more = f" ({len(problems) - 1} more problems in this file.)" if len(problems) > 1 else ""
-    return SpecError(file, ".".join(path), f"{message}.{got}{hint}{more}")
+    others = len(problems) - 1
+    more = f" ({others} more problem{'s' if others > 1 else ''} in this file.)" if others else ""
+    return SpecError(file, key, f"{message}.{got}{hint}{more}")
 
 
 def _short(value: object) -> str:
@@ -137,23 +147,34 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004  # one line of a terminal
 
 
-def _did_you_mean(path: Sequence[str]) -> str:
-    names = _keys_at(ModelSpec, path[:-1])
-    close = difflib.get_close_matches(path[-1], names, n=1)
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f" Did you mean {close[0]!r}?"
-    return f" Known keys: {', '.join(sorted(names))}." if names else ""
+    return f" Known keys: {', '.join(sorted(known))}." if known else ""
 
 
-def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Keys that the section at this path may have; none where it is a union or a list."""
-    for name in path:
-        fields = {field.alias or key: field.annotation for key, field in model.model_fields.items()}
-        inner = fields.get(name)
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return [field.alias or key for key, field in model.model_fields.items()]
+def _place(location: Sequence[int | str]) -> tuple[str, Sequence[str]]:
+    """The dotted key as the file has it, and the keys that its section may have."""
+    shown: list[str] = []
+    siblings: Sequence[str] = []
+    kind: Any = ModelSpec
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+            siblings, kind = list(fields), fields.get(str(part))
+        elif get_origin(kind) is UnionType:  # the part is the kind of a variant, which the file writes elsewhere
+            kind = next((one for one in get_args(kind) if _variant(one) == part), None)
+            continue
+        else:  # a list or a mapping
+            siblings, kind = [], next((one for one in get_args(kind) if isinstance(one, type)), None)
+        shown.append(str(part))
+    return ".".join(shown), siblings
+
+
+def _variant(section: Any) -> str | None:
+    fields = getattr(section, "model_fields", {})
+    return get_args(fields["kind"].annotation)[0] if "kind" in fields else None
 
 
 def _packaged(path: str) -> Path:

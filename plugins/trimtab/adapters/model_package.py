@@ -16,7 +16,7 @@ from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Fitted, Package
 from trimtab.domain.profiles import Reference
 from trimtab.domain.spec import ModelSpec
-from trimtab.errors import ModelIntegrityError
+from trimtab.errors import ModelIntegrityError, SpecError
 
 ESTIMATOR_FILE = "estimator.skops"
 ENCODER_FILE = "encoder.json"
@@ -76,10 +76,15 @@ def load_feature_code(code: bytes, spec: ModelSpec, name: str = FEATURE_FILE) ->
     """Run feature code as a module of its own, on nobody's import path.
 
     Raises:
-        SpecError: If it does not offer what the spec asks for.
+        SpecError: If it cannot be run, or does not offer what the spec asks for.
     """
     module = ModuleType(f"features_{hashlib.sha256(code).hexdigest()[:12]}")
-    exec(compile(code, name, "exec"), vars(module))  # noqa: S102  # the model owner's own code; see ADR 4
+    try:
+        exec(compile(code, name, "exec"), vars(module))  # noqa: S102  # the model owner's own code; see ADR 4
+    except SyntaxError as exc:
+        raise SpecError(name, f"line {exc.lineno}", f"is not Python: {exc.msg}. Mend the syntax.") from exc
+    except Exception as exc:
+        raise SpecError(name, "", f"cannot be run: {type(exc).__name__}: {exc}. Mend it.") from exc
     return FeatureCode(module, spec.features, spec.rows)
 
 

@@ -40,7 +40,7 @@ class ParquetReader:
             raise SourceUnreadableError(
                 f"{file} cannot be read as Parquet ({str(exc)[:200]}): it is cut off or something else. Deliver it again."
             ) from exc
-        return _as_text(table, str(file), only_this_day=DAY in str(self._path))
+        return _as_text(table, str(file), names, only_this_day=DAY in str(self._path))
 
     def _file(self, day: date) -> Path:
         return Path(str(self._path).replace(DAY, day.isoformat()))
@@ -66,12 +66,12 @@ class DeltaReader:
         except DeltaError as exc:
             raise SourceUnreadableError(f"Delta table {self._uri} cannot be read: {str(exc)[:200]}.") from exc
         table = dataset.to_table(columns=[name for name in columns if name in dataset.schema.names])
-        return _as_text(table, f"Delta table {self._uri}", only_this_day=False)
+        return _as_text(table, f"Delta table {self._uri}", dataset.schema.names, only_this_day=False)
 
 
-def _as_text(table: pa.Table, name: str, *, only_this_day: bool) -> TextTable:
+def _as_text(table: pa.Table, name: str, header: Sequence[str], *, only_this_day: bool) -> TextTable:
     texts = pa.table([_column_text(column) for column in table.columns], names=table.column_names)
-    return TextTable(name, texts, np.arange(table.num_rows, dtype=np.int64), [], only_this_day)
+    return TextTable(name, texts, np.arange(table.num_rows, dtype=np.int64), [], only_this_day, header)
 
 
 def _column_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, Column, Date, DateTime, Engine, Integer, MetaData, 
 from sqlalchemy import insert as insert_into
 from sqlalchemy import select
 from sqlalchemy.engine import Row
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
 
 from trimtab.domain.journal import Draft, Entry, Stream
 from trimtab.errors import LedgerConflictError, LedgerUnavailableError
@@ -27,6 +27,8 @@ entries_table = Table(
 )
 """Nothing updates or deletes a row. The primary key is what lets only one of two writers win."""
 
+UNAVAILABLE = (InterfaceError, InternalError, OperationalError, ProgrammingError)
+"""What drivers raise when a database is down, or is not ours; other errors are about what is written."""
 Clock = Callable[[], datetime]
 
 
@@ -76,8 +78,8 @@ class SqlLedger:
                 f"Ledger stream {draft.stream!r} of model {self._model!r}: another writer took entry {after + 1} "
                 f"before this one ({draft.kind!r} of {draft.subject!r}). Read the stream again and decide anew."
             ) from exc
-        except DBAPIError as exc:
-            raise self._unavailable() from exc
+        except UNAVAILABLE as exc:
+            raise self._unavailable(exc) from exc
         return entry
 
     def entries(self, stream: Stream, subject: str | None = None) -> Sequence[Entry]:
@@ -89,8 +91,8 @@ class SqlLedger:
         try:
             with self._engine.connect() as connection:
                 return [_entry(row) for row in connection.execute(query.order_by(table.sequence))]
-        except DBAPIError as exc:
-            raise self._unavailable() from exc
+        except UNAVAILABLE as exc:
+            raise self._unavailable(exc) from exc
 
     def head(self, stream: Stream) -> int:
         """Sequence number of the last entry, 0 when there is none."""
@@ -99,12 +101,14 @@ class SqlLedger:
         try:
             with self._engine.connect() as connection:
                 return connection.execute(query).scalar() or 0
-        except DBAPIError as exc:
-            raise self._unavailable() from exc
+        except UNAVAILABLE as exc:
+            raise self._unavailable(exc) from exc
 
-    def _unavailable(self) -> LedgerUnavailableError:
+    def _unavailable(self, exc: DBAPIError) -> LedgerUnavailableError:
+        cause = str(exc.orig).partition("\n")[0][:200]
         return LedgerUnavailableError(
-            f"Ledger {self._engine.url.render_as_string(hide_password=True)} does not answer or has no table 'entries'. "
+            f"Ledger {self._engine.url.render_as_string(hide_password=True)} does not answer, is full, or has no table "
+            f"'entries' ({cause}). "
             "Start the database, and run `trimtab migrate` if it is new."
         )
 

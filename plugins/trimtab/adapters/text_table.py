@@ -27,6 +27,8 @@ class TextTable:
     broken: Sequence[BrokenRow]
     only_this_day: bool
     """Whether all rows ought to be of the day that was asked for."""
+    header: Sequence[str] = ()
+    """All columns that the source has, for messages; empty: no others than `columns`."""
 
 
 class TextReader(Protocol):

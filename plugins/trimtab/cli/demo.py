@@ -27,7 +27,6 @@ from trimtab.cli.traffic import SteadyTraffic
 from trimtab.domain.journal import Entry, latest_by_subject
 from trimtab.domain.release import releases
 from trimtab.errors import TrimtabError
-from trimtab.hooks.stores import LEDGER
 
 MODEL = "flight_air_time"
 FIRST_DAY, CHAMPION_DAY, LAST_LOADED = date(2013, 1, 1), date(2013, 3, 31), date(2013, 4, 21)
@@ -67,7 +66,7 @@ class Demo:
         """Everything, up to the closing table."""
         supervisor.start()
         addresses = Addresses.from_environment(environment(self._home))
-        stores = Stores(addresses, MODEL, lambda connection: addresses.ledger if connection == LEDGER else "")
+        stores = Stores(addresses, MODEL, str)  # its source is a file: no connection is asked for
         self._load(stores, FIRST_DAY, CHAMPION_DAY)
         supervisor.wait_ready()
         version = self._first_champion(stores)
@@ -222,7 +221,7 @@ def run_demo(*, hands_on: bool, stay: bool) -> None:
         console.print(_addresses(home))
         if stay:
             console.print("Everything runs on until Ctrl-C.")
-            supervisor.wait()
+            supervisor.watch()
 
 
 def _addresses(home: Home) -> Table:

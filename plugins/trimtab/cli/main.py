@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,8 +13,6 @@ from typer.core import TyperGroup
 from trimtab.errors import NotFoundError, RequestError, TrimtabError
 
 if TYPE_CHECKING:
-    import click
-
     from trimtab.adapters.stores import Addresses
     from trimtab.cli.topology import Home
 
@@ -26,7 +24,7 @@ ROW_SHOWN = 60
 class _OneLineErrors(TyperGroup):
     """Errors of this package end the command with one red line; anything else is a bug and shows its traceback."""
 
-    def invoke(self, ctx: "click.Context") -> object:
+    def invoke(self, ctx: Any) -> object:
         try:
             return super().invoke(ctx)
         except TrimtabError as error:
@@ -137,17 +135,25 @@ def up() -> None:
 def down() -> None:
     """End what `trimtab up` or `trimtab demo` has started, even if it was killed."""
     from trimtab.cli.processes import end_recorded
+    from trimtab.cli.topology import Home
 
-    ended = end_recorded(_home())
+    home = _home()
+    ended = [name for each in (home, Home(home.path / "demo")) for name in end_recorded(each)]
     typer.echo(f"Ended: {', '.join(ended)}." if ended else "Nothing was running.")
 
 
 @app.command()
-def demo() -> None:
-    """Show the whole life of a model on recorded data, from first training to a release that rolls back."""
+def demo(
+    *,
+    hands_on: Annotated[
+        bool, typer.Option("--hands-on", help="Wait for you to approve the release in Airflow.")
+    ] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Keep the servers running at the end, until Ctrl-C.")] = False,
+) -> None:
+    """Show a year's life of a model on recorded flights: decay, retraining, and a guarded release."""
     from trimtab.cli.demo import run_demo
 
-    run_demo()
+    run_demo(hands_on=hands_on, stay=stay)
 
 
 def _home() -> "Home":
@@ -186,7 +192,7 @@ def _token(file: Path | None) -> str:
 def _parse_rows(texts: Sequence[str]) -> list[dict[str, float | str | None]]:
     rows = [_parse_row(text) for text in texts if text.strip()]
     if not rows:
-        raise RequestError('No row was given. Write each as a JSON object, such as \'{"distance": 1400}\'.')
+        raise RequestError("No row was given. Write each as a JSON object, such as '{\"distance\": 1400}'.")
     return rows
 
 

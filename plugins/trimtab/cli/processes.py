@@ -162,7 +162,7 @@ class Supervisor:
         if program is None:
             raise StartupError(f"There is no command {process.argv[0]!r} beside Python. Run `make setup`.")
         with self._log(process.name).open("wb") as log:
-            self._running[process.name] = subprocess.Popen(  # noqa: S603  # command lines of our own topology
+            self._running[process.name] = subprocess.Popen(
                 [program, *process.argv[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -197,9 +197,7 @@ class Supervisor:
 
     def _record(self) -> None:
         """Write down what runs, and who watches it."""
-        known = [
-            Started.of(name, running.pid) for name, running in self._running.items() if running.poll() is None
-        ]
+        known = [Started.of(name, running.pid) for name, running in self._running.items() if running.poll() is None]
         everything = [Started.of(WATCHER, os.getpid()), *known]
         draft = _record_file(self._home).with_suffix(".draft")
         draft.write_text(json.dumps([asdict(one) for one in everything]), encoding="utf-8")

@@ -22,6 +22,16 @@ MLFLOW_USER = "admin"
 PORTS_TRIED = 100
 
 
+QUIET = (
+    "ignore:GitWildMatchPattern",
+    "ignore:Using `httpx` with",
+    "ignore:starlette.middleware.wsgi is deprecated",
+    # It looks at every loaded module for functions of NumPy, and meets Airflow's deprecated names.
+    "ignore:::skops.io._utils",
+)
+"""Warnings of other people's code that nobody here can act on."""
+
+
 def _random_text() -> str:
     return secrets.token_urlsafe(48)
 
@@ -123,9 +133,9 @@ class Home:
 
     def prepare(self) -> None:
         """Make folders and secrets that are not there yet. Repeating it changes nothing."""
-        for folder in (self.path, self.airflow, self.mlflow, self.lake, self.traffic, self.logs):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.airflow, self.mlflow, self.lake, self.traffic, self.logs, self.secrets):
+            folder.mkdir(mode=0o700, exist_ok=True)
         for name, make in SECRETS.items():
             if not (self.secrets / name).is_file():
                 _write_private(self.secrets / name, make())
@@ -147,7 +157,9 @@ class Home:
         try:
             return (self.secrets / name).read_text(encoding="utf-8")
         except OSError as exc:
-            raise NotFoundError(f"{self.secrets / name} cannot be read ({exc.strerror}). Run `trimtab up` first.") from exc
+            raise NotFoundError(
+                f"{self.secrets / name} cannot be read ({exc.strerror}). Run `trimtab up` first."
+            ) from exc
 
     def database(self, name: Database) -> str:
         """SQLAlchemy URL of a database."""
@@ -230,6 +242,7 @@ def environment(home: Home) -> dict[str, str]:
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": ",".join(QUIET),
         "OMP_NUM_THREADS": "1",
         **_of_trimtab(home),
         **_of_airflow(home),

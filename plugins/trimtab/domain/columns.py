@@ -46,12 +46,17 @@ class Encoder:
         parts = [np.asarray(features[name], dtype=np.float64) for name in self.numeric]
         for name, known in self.categories.items():
             code = {value: float(position) for position, value in enumerate(known)}
-            parts.append(np.array([code.get(value, np.nan) for value in features[name]], dtype=np.float64))
+            parts.append(np.array([code.get(value, np.nan) for value in _categories(features[name])], dtype=np.float64))
         return np.column_stack(parts)
 
 
+def _categories(values: Column) -> list[str | None]:
+    """Values as names of categories; a number is named like an integer where it is one."""
+    return [None if _is_missing(value) else _value_name(value) for value in values.tolist()]
+
+
 def _frequent(values: Column) -> tuple[str, ...]:
-    present = [str(value) for value in values if value is not None]
+    present = [value for value in _categories(values) if value is not None]
     names, counts = np.unique(np.array(present, dtype=object), return_counts=True)
     kept = names[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]]
     return tuple(sorted(kept.tolist()))
@@ -61,7 +66,7 @@ def slice_names(columns: Columns, spec: SliceSpec) -> NDArray[np.object_]:
     """The slice of each row (n,): the value itself, or the band as 'low to high'; 'missing' where there is none."""
     values = columns[spec.column]
     if not spec.edges:
-        return np.array([_value_name(value) for value in values], dtype=object)
+        return np.array([_value_name(value) for value in values.tolist()], dtype=object)
     bands = _band_names(spec.edges)
     numbers = np.asarray(values, dtype=np.float64)
     names: NDArray[np.object_] = np.array([bands[index] for index in np.digitize(numbers, spec.edges)], dtype=object)
@@ -70,13 +75,22 @@ def slice_names(columns: Columns, spec: SliceSpec) -> NDArray[np.object_]:
 
 
 def row_keys(columns: Columns, key: Sequence[str]) -> NDArray[np.object_]:
-    """The key of each row (n,) as text: its parts joined by '|', integers without a decimal point."""
+    """The key of each row (n,) as text: its parts joined by '|', integers without a decimal point.
+
+    A '|' inside one of several parts is written as '\\|', so that two keys never look the same.
+    """
     parts = [[_value_name(value) for value in columns[name].tolist()] for name in key]
+    if len(parts) > 1:
+        parts = [[value.replace("\\", "\\\\").replace("|", "\\|") for value in part] for part in parts]
     return np.array(["|".join(row) for row in zip(*parts, strict=True)], dtype=object)
 
 
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
 def _value_name(value: object) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if _is_missing(value):
         return "missing"
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)

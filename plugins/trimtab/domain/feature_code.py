@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from trimtab.domain.columns import Column, Columns
+from trimtab.domain.row_types import is_text
 from trimtab.domain.spec import FeaturesSpec, RowsSpec
 from trimtab.errors import SpecError
 
@@ -25,19 +28,24 @@ class FeatureCode:
         self._names = features.names
         for name in self._names:
             self._check(name, rows, ())
+        for name in features.numeric:
+            if name not in self._functions and is_text(rows.columns[name]):
+                raise SpecError("features.py", name, "is a text in rows.columns. List it under features.categorical.")
 
     def compute(self, rows: Columns) -> Columns:
-        """All features (n each) of rows (n each)."""
-        known: dict[str, Column] = dict(rows)
+        """All features (n each) of rows (n each).
+
+        Raises:
+            SpecError: If a function does not give one value for each row.
+        """
+        # A function takes the place of a column that bears its name.
+        known: dict[str, Column] = {name: values for name, values in rows.items() if name not in self._functions}
         return {name: self._value(name, known) for name in self._names}
 
     def _value(self, name: str, known: dict[str, Column]) -> Column:
-        if name in self._functions:
-            if name not in known:
-                known[name] = self._functions[name](
-                    **{parameter: self._value(parameter, known) for parameter in _parameters(self._functions[name])}
-                )
-            return known[name]
+        if name not in known:
+            inputs = {parameter: self._value(parameter, known) for parameter in _parameters(self._functions[name])}
+            known[name] = _as_column(name, self._functions[name](**inputs), inputs)
         return known[name]
 
     def _check(self, name: str, rows: RowsSpec, path: tuple[str, ...]) -> None:
@@ -52,6 +60,17 @@ class FeatureCode:
             )
         for parameter in _parameters(self._functions[name]):
             self._check(parameter, rows, (*path, name))
+
+
+def _as_column(name: str, result: object, inputs: Columns) -> Column:
+    """What a function gave as floats, or as objects for texts."""
+    values = np.asarray(result)
+    expected = next((column.shape for column in inputs.values()), values.shape)
+    if values.shape != expected:
+        raise SpecError(
+            "features.py", name, f"gives an array of shape {values.shape}. Return one value for each row: {expected}."
+        )
+    return values.astype(np.float64 if values.dtype.kind in "biuf" else object)
 
 
 def _functions(module: ModuleType) -> Mapping[str, FeatureFunction]:

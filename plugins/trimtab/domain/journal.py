@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol, TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 Payload: TypeAlias = dict[str, JsonValue]
 Stream = Literal["batch", "feedback", "verdict", "training", "gate", "retraining", "incident", "release"]
 
@@ -60,15 +60,18 @@ class Ledger(Protocol):
 
 
 def record(ledger: Ledger, draft: Draft) -> Entry:
-    """Append the decision unless the subject's latest entry of that kind already says the same.
+    """Append the decision unless the subject's latest entry already says the same.
 
     A task that runs twice on the same inputs comes to the same payload and leaves one entry; one that runs on
-    corrected inputs leaves a second entry that takes the first one's place.
+    corrected inputs leaves a second entry that takes the first one's place. An incident is opened once, whatever has
+    become of it since.
     """
     after = ledger.head(draft.stream)
-    same_kind = [entry for entry in ledger.entries(draft.stream, draft.subject) if entry.kind == draft.kind]
-    if same_kind and same_kind[-1].payload == draft.payload:
-        return same_kind[-1]
+    entries = ledger.entries(draft.stream, draft.subject)
+    if draft.stream == "incident":
+        entries = [entry for entry in entries if entry.kind == draft.kind]
+    if entries and entries[-1].kind == draft.kind and entries[-1].payload == draft.payload:
+        return entries[-1]
     return ledger.append(draft, after=after)
 
 

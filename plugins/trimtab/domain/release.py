@@ -73,7 +73,7 @@ class Routing:
 
 def unit_interval(key: str) -> float:
     """A number in [0, 1) that depends on nothing but the key."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=7).digest()) / 2**56
+    return (int.from_bytes(blake2b(key.encode(), digest_size=7).digest()) >> 3) / 2**53  # 53 bits: never rounds to 1
 
 
 def releases(entries: Iterable[Entry]) -> dict[str, Release]:

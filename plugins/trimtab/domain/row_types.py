@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from trimtab.domain.columns import Column
 from trimtab.domain.spec import ColumnType
 
+LARGEST_INTEGER = 2**53
+"""Beyond it a float no longer tells integers apart; longer keys are texts."""
+
 
 def is_text(kind: ColumnType) -> bool:
     """Whether the column holds text rather than numbers."""
@@ -22,25 +25,20 @@ def typed(values: NDArray[np.object_], kind: ColumnType) -> tuple[Column, dict[i
     problems = {} if kind.endswith("?") else dict.fromkeys(np.flatnonzero(missing).tolist(), "has no value")
     if is_text(kind):
         return values, problems
-    numbers = np.full(len(values), np.nan)
-    present = np.flatnonzero(~missing)
-    try:
-        numbers[present] = values[present].astype(np.float64)
-    except (ValueError, TypeError):
-        for position in present:
-            numbers[position] = _number(values[position])
+    numbers = np.array([np.nan if value is None else _number(str(value)) for value in values], dtype=np.float64)
     kind_name = "an integer" if kind.startswith("integer") else "a number"
     bad = ~missing & ~np.isfinite(numbers)
     if kind.startswith("integer"):
-        bad |= np.isfinite(numbers) & (numbers != np.floor(numbers))
+        bad |= np.isfinite(numbers) & ((numbers != np.floor(numbers)) | (np.abs(numbers) > LARGEST_INTEGER))
     for position in np.flatnonzero(bad).tolist():
         problems[position] = f"must be {kind_name}, got {str(values[position])[:40]!r}"
     numbers[bad] = np.nan
     return numbers, problems
 
 
-def _number(value: object) -> float:
+def _number(text: str) -> float:
+    """The number, or nan. Python would read '1_5' as 15, which no source means."""
     try:
-        return float(str(value))
+        return float("nan" if "_" in text else text)
     except ValueError:
         return float("nan")

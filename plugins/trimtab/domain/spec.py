@@ -202,7 +202,9 @@ class CandidateSpec(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     estimator: EstimatorSpec
-    window_days: Annotated[int, Field(ge=1, le=3660)] = Field(description="Days before the hold-out to learn from.")
+    window_days: Annotated[int, Field(ge=2, le=3660)] = Field(
+        description="Days before the hold-out to learn from. Two are the least that can be left out in turn."
+    )
 
 
 class TrainSpec(Section):
@@ -287,6 +289,11 @@ class MonitorSpec(Section):
     smallest_change: Fraction = Field(
         0.0, description="Rise of the mean absolute error, as a share, below which nobody needs to know."
     )
+    smallest_shift: Fraction = Field(
+        0.1,
+        description="Jensen-Shannon distance (base 2) of an input or of the predictions below which nobody needs to "
+        "know; a shift of the mean by a quarter of a standard deviation makes 0.1.",
+    )
 
 
 class RetrainSpec(Section):
@@ -320,6 +327,19 @@ class ModelSpec(Section):
     def _label_is_not_a_column(self) -> "ModelSpec":
         if self.label.column in self.rows.columns:
             raise ValueError(f"label column {self.label.column!r} is in rows.columns too: the model would see the answer")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_exist(self) -> "ModelSpec":
+        unknown = sorted(set(self.gate.baseline_by) - set(self.rows.columns))
+        if unknown:
+            raise ValueError(f"gate.baseline_by names {unknown[0]!r}, which rows.columns does not have")
+        known = {*self.rows.columns, *self.features.names}
+        for group in self.slices:
+            if group.column not in known:
+                raise ValueError(f"slice {group.name!r} names {group.column!r}, which is neither a column nor a feature")
+            if group.edges and self.rows.columns.get(group.column, "number").startswith("text"):
+                raise ValueError(f"slice {group.name!r} has edges, and its column {group.column!r} is a text")
         return self
 
 

@@ -173,7 +173,7 @@ def _compare(signal: _Signal, horizon: int, alpha: float, spec: MonitorSpec) -> 
     limit = None
     if known and expected is not None:
         limit = float(np.exp(_upper_limit(signal.reference, horizon, alpha)))
-        limit = max(limit, expected * (1 + spec.smallest_change)) if signal.kind == "error" else limit
+        limit = max(limit, expected * (1 + spec.smallest_change) if signal.kind == "error" else spec.smallest_shift)
     return Finding(
         kind=signal.kind,
         signal=signal.name,

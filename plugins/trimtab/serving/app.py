@@ -1,5 +1,6 @@
 """The prediction service as an ASGI application."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from trimtab.serving.docs_page import add_docs
 from trimtab.serving.edge import Edge, refuse
 from trimtab.serving.messages import (
     MAX_ROWS,
+    REQUEST_ID,
     Answer,
     Health,
     PredictionRequest,
@@ -36,8 +38,8 @@ from trimtab.serving.telemetry import Telemetry
 from trimtab.serving.tokens import TokenCheck
 
 API_VERSION = "1"
-PREDICT_THREADS = 4
-"""Predictions at a time. Most of one holds Python's lock, so that more would only make each of them slower."""
+PREDICT_THREADS = 2
+"""Predictions at a time. Most of one holds Python's lock: on two cores 1, 2 and 4 answered equally many requests."""
 SHADOWS_WAITING = 64
 """Requests that may wait for the shadow; those beyond are not predicted by it."""
 LONGEST_WAIT_S = 5.0
@@ -252,6 +254,9 @@ def _add_refusals(app: FastAPI, models: Mapping[str, ModelServer]) -> None:
     async def invalid(request: Request, exc: RequestValidationError) -> Response:
         found = exc.errors()
         rows = specs[request.scope["path"]].rows
+        wished = exc.body.get("request_id") if isinstance(exc.body, dict) else None
+        if isinstance(wished, str) and re.fullmatch(REQUEST_ID, wished):
+            request.state.request_id = wished
         return _refuse_problems(problems(found, rows), len(found), request.state.request_id)
 
     @app.exception_handler(HTTPException)

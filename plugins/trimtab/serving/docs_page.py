@@ -21,22 +21,21 @@ def bundled_assets() -> Path | None:
 
 def add_docs(app: FastAPI, assets: Path | None) -> None:
     """Serve `/docs`; with `assets` the page needs nothing from elsewhere."""
-    openapi, title = "openapi.json", app.title
-    page = (
-        get_swagger_ui_html(
-            openapi_url=openapi,
-            title=title,
-            swagger_js_url=f"docs/{SCRIPT}",
-            swagger_css_url=f"docs/{STYLE}",
-            swagger_favicon_url=f"docs/{ICON}",
-        )
-        if assets
-        else get_swagger_ui_html(openapi_url=openapi, title=title)
-    )
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return page
+        # With the document inside, a browser may open the page by an address that holds the token.
+        inside = {"spec": app.openapi()}
+        if assets is None:
+            return get_swagger_ui_html(openapi_url="openapi.json", title=app.title, swagger_ui_parameters=inside)
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url=f"docs/{SCRIPT}",
+            swagger_css_url=f"docs/{STYLE}",
+            swagger_favicon_url=f"docs/{ICON}",
+            swagger_ui_parameters=inside,
+        )
 
     @app.get("/docs/{name}", include_in_schema=False)
     async def asset(name: str) -> FileResponse:

@@ -1,7 +1,7 @@
 """Bodies of the prediction service; those of requests are made from the columns of a model's rows."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -134,7 +134,7 @@ def problems(errors: Sequence[Any], rows: RowsSpec) -> list[RowProblem]:
     return [_problem(error, rows) for error in errors[:MAX_PROBLEMS]]
 
 
-def _field(column: str, kind: ColumnType) -> Any:  # noqa: ANN401  # create_model takes any
+def _field(column: str, kind: ColumnType) -> tuple[Any, Any]:
     known = _TYPES[kind.rstrip("?")]
     return (known | None, Field(default=None, alias=column)) if kind.endswith("?") else (known, Field(alias=column))
 
@@ -167,7 +167,7 @@ def _example_day(rows: RowsSpec) -> dict[str, JsonValue]:
     return {name: text if rows.columns[name].startswith("text") else int(text) for name, text in parts.items()}
 
 
-def _problem(error: Any, rows: RowsSpec) -> RowProblem:  # noqa: ANN401  # a dict of pydantic's
+def _problem(error: Mapping[str, Any], rows: RowsSpec) -> RowProblem:
     where = [part for part in error["loc"] if part != "body"]
     if len(where) < 2 or where[0] != "rows" or not isinstance(where[1], int):  # noqa: PLR2004  # rows, position
         field = ".".join(map(str, where)) if where and isinstance(where[0], str) else ""
@@ -178,7 +178,7 @@ def _problem(error: Any, rows: RowsSpec) -> RowProblem:  # noqa: ANN401  # a dic
     return RowProblem(row=where[1], column=_safe(column), problem=_column_problem(error, column, rows))
 
 
-def _column_problem(error: Any, column: str, rows: RowsSpec) -> str:  # noqa: ANN401  # a dict of pydantic's
+def _column_problem(error: Mapping[str, Any], column: str, rows: RowsSpec) -> str:
     if error["type"] == "missing":
         return "is missing"
     if column not in rows.columns:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.domain.columns import slice_names
-from trimtab.domain.journal import Ledger
+from trimtab.domain.journal import Ledger, Payload
 from trimtab.domain.metrics import Errors, FloatArray, errors, errors_by
 from trimtab.domain.ports import Lake, Plotter, Registry, Trainer, TrainingRun
 from trimtab.domain.release import routing
 from trimtab.domain.spec import CandidateSpec, GateSpec, LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.training import Labelled, Snapshot, errors_of_days, trivial_baseline
-from trimtab.stages.snapshot import read_labelled
+from trimtab.stages.snapshot import read_labelled, snapshot_payload
 from trimtab.stages.train import trial_part
 
 SHOWN_SLICES = 12
@@ -94,7 +94,7 @@ def compare(
     trial = lake.read("predictions", taken.holdout_first, taken.last_labelled, part=trial_part(training_id))
     predicted = {(day, key): value for day, key, value in zip(trial["_day"], trial["_key"], trial["prediction"], strict=True)}
     train_rows = read_labelled(taken, *taken.trial_window(candidate), lake, rows)
-    champion = routing([entry for entry in ledger.entries("release") if entry.as_of <= taken.as_of]).champion
+    champion = _champion(taken, trainer, ledger)
     known = {**holdout.rows, **trainer.features(holdout.rows)}
     return Comparison(
         holdout=holdout,
@@ -105,6 +105,20 @@ def compare(
         champion_version=champion,
         slices={spec.name: slice_names(known, spec) for spec in slices},
     )
+
+
+def judged(taken: Snapshot, trainer: Trainer) -> Payload:
+    """What the gate decides on: the snapshot, and what the model folder said."""
+    return {"snapshot": snapshot_payload(taken), "fingerprint": trainer.fingerprint}
+
+
+def _champion(taken: Snapshot, trainer: Trainer, ledger: Ledger) -> str | None:
+    """The champion that the gate has met, so that a repetition after the release does not meet the challenger itself."""
+    for entry in reversed(ledger.entries("gate")):
+        if entry.payload.get("judged") == judged(taken, trainer):
+            met = entry.payload["champion"]
+            return None if met is None else str(met)
+    return routing([entry for entry in ledger.entries("release") if entry.as_of <= taken.as_of]).champion
 
 
 def _metrics(comparison: Comparison) -> dict[str, float]:

@@ -39,6 +39,7 @@ def feedback(
     day = as_of - timedelta(days=label.delay_days)
     batch = lake.read("batches", day, day)
     if not len(batch):
+        lake.write("labels", day, pd.DataFrame())  # those of a batch that has been blocked since
         return FeedbackResult(day=day, rows=0, labelled=0, errors={})
     online = traffic.predictions(day).rename(columns={"key": "_key"})
     if len(online):  # a log that has been cleared away since must not clear the lake
@@ -54,12 +55,18 @@ def feedback(
 
 
 def _labels(day: date, source: Source, batch: pd.DataFrame, rows: RowsSpec, label: LabelSpec) -> pd.DataFrame:
-    """Labels of the accepted rows, in the order of the batch; one that is no number is no label."""
+    """Labels of the accepted rows, in the order of the batch; one that is no number is no label.
+
+    Rows are found by key, since a source may have been written anew. Of repeated keys the row that was accepted counts.
+    """
     raw = source.read(day, [*rows.key, label.column]).rows
     columns = {name: typed(raw[name].to_numpy(dtype=object), rows.columns[name])[0] for name in rows.key}
     values, _ = typed(raw[label.column].to_numpy(dtype=object), "number?")
     found = pd.DataFrame({"_key": row_keys(columns, rows.key), "_row": raw["_row"].to_numpy(), "label": values})
-    labelled = batch[["_key", "_row"]].merge(found, on=["_key", "_row"], how="inner")
+    accepted = dict(zip(batch["_key"], batch["_row"], strict=True))
+    found["moved"] = found["_key"].map(accepted) != found["_row"]
+    found = found.sort_values("moved", kind="stable").drop_duplicates("_key")
+    labelled = batch[["_key"]].merge(found, on="_key", how="inner")
     return labelled.dropna(subset="label")[["_key", "label"]].reset_index(drop=True)
 
 

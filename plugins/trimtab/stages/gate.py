@@ -9,7 +9,7 @@ from trimtab.domain.journal import Draft, Ledger, Payload, record
 from trimtab.domain.ports import Lake, Registry, Trainer
 from trimtab.domain.spec import CandidateSpec, GateSpec, RowsSpec, SliceSpec
 from trimtab.domain.training import Snapshot
-from trimtab.stages.evaluate import Comparison, compare
+from trimtab.stages.evaluate import Comparison, compare, judged
 
 
 def gate(
@@ -34,6 +34,7 @@ def gate(
     decision = decide_and_prove(_evidence(comparison), gate_spec, seed)
     payload: Payload = {
         "champion": comparison.champion_version,
+        "judged": judged(taken, trainer),
         "checks": [{"name": c.name, "outcome": c.outcome.value, "reason": c.reason} for c in decision.checks],
         "summary": decision.summary,
     }

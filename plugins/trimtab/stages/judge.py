@@ -59,8 +59,9 @@ def _profiles(champion: str, day: date, lake: Lake) -> Mapping[str, Profile]:
 
 
 def _errors(champion: str, day: date, ledger: Ledger) -> Mapping[str, DayErrors]:
-    """Errors of the champion on days whose labels had arrived by `day`."""
-    known = [entry for entry in ledger.entries("feedback") if entry.as_of <= day]
+    """Errors of the champion on days whose labels arrived of late; older ones say nothing about `day`."""
+    oldest = day - timedelta(days=LOOK_BACK_DAYS)
+    known = [entry for entry in ledger.entries("feedback") if oldest <= entry.as_of <= day]
     measured: dict[str, DayErrors] = {}
     for subject, entry in latest_by_subject(known).items():
         values = entry.payload.get(champion)

@@ -39,7 +39,7 @@ def request_release(version: str, *, as_of: date, reason: str, ledger: Ledger, r
     """Ask for a version to become champion.
 
     Raises:
-        TransitionError: If another release is on its way, or this one has ended.
+        TransitionError: If another release is on its way.
     """
     after = ledger.head("release")
     entries = ledger.entries("release")
@@ -154,9 +154,10 @@ def release_of(version: str, ledger: Ledger) -> Release:
 
 def _mirrored(version: str, ledger: Ledger, registry: Registry) -> Release:
     entries = ledger.entries("release")
-    route, release = routing(entries), releases(entries)[version]
+    route, known = routing(entries), releases(entries)
+    release = known[version]
     shadow = route.challenger if route.share == 0 else None
-    waiting = version if release.state in ("requested", "approved") else route.challenger
+    waiting = next((one.version for one in known.values() if one.state in ("requested", "approved")), route.challenger)
     aliases: dict[Alias, str | None] = {"champion": route.champion, "challenger": waiting, "shadow": shadow}
     registry.mirror(aliases)
     state = release.state if release.step is None else f"{release.state} {release.step}"
@@ -176,6 +177,8 @@ def _compare_live(version: str, previous: str, days: Sequence[str], lake: Lake) 
     joined = joined.dropna(subset=[version, previous])
     losses = {name: np.abs(joined[name] - joined["label"]).to_numpy(dtype=np.float64) for name in (version, previous)}
     test = paired_test(losses[previous], losses[version], joined["_day"].to_numpy(dtype=object))
+    if np.isnan(test.p_value):
+        return GuardReport(outcome="wait", reasons=(f"{test.days} days with rows that both predicted, 2 are needed",))
     reason = (
         f"MAE {losses[version].mean():.3g} against {losses[previous].mean():.3g} of version {previous} "
         f"on {len(joined)} rows of {test.days} days"

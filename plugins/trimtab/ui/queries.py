@@ -1,0 +1,109 @@
+"""Reads the ledgers of all models for the status page. It only reads, and it reads nothing else."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from airflow.sdk.exceptions import AirflowException
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from trimtab.adapters.model_folder import load_all
+from trimtab.adapters.sql_ledger import SqlLedger, open_engine
+from trimtab.domain.journal import Ledger
+from trimtab.errors import LedgerUnavailableError, NotFoundError, TrimtabError
+from trimtab.hooks.stores import LEDGER, model_search_path, uri_of
+from trimtab.stages.release import labelled_days
+from trimtab.ui.status import STREAMS, Card, Level, ModelHistory, ModelStatus, Streams, history_of, status_of
+
+CURE = (
+    f"Start its database, run `trimtab migrate` if it is new, and look at Airflow's connection {LEDGER!r}. "
+    "Tasks that need it try again by themselves."
+)
+OpenLedger = Callable[[str], Ledger]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """All models, the most urgent first."""
+
+    models: tuple[ModelStatus, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPage:
+    """One model with its history."""
+
+    status: ModelStatus
+    history: ModelHistory
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReader:
+    """Finds the model folders and opens the ledger of each."""
+
+    search: Callable[[], Sequence[Path]]
+    open_ledger: OpenLedger
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all model folders, also of those that cannot be read."""
+        return tuple(card.name for card in self._cards())
+
+    def board(self, now: datetime) -> Board:
+        """The cards of all models.
+
+        Args:
+            now: Wall clock (UTC).
+
+        Raises:
+            LedgerUnavailableError: If the ledger cannot be read.
+        """
+        models = [self._status(card, now)[0] for card in self._cards()]
+        order = list(Level)
+        return Board(models=tuple(sorted(models, key=lambda model: (order.index(model.level), model.name))))
+
+    def model(self, name: str, now: datetime) -> ModelPage:
+        """One model.
+
+        Raises:
+            NotFoundError: If it has no folder.
+            LedgerUnavailableError: If the ledger cannot be read.
+        """
+        cards = {card.name: card for card in self._cards()}
+        if name not in cards:
+            raise NotFoundError(f"There is no model folder {name!r}. There are: {', '.join(sorted(cards)) or 'none'}.")
+        status, streams = self._status(cards[name], now)
+        return ModelPage(status=status, history=history_of(streams))
+
+    def _cards(self) -> list[Card]:
+        good, bad = load_all(self.search())
+        broken = [Card(name=Path(error.file).parent.name, spec=None, problem=str(error)) for error in bad]
+        return sorted(
+            [*(Card(name=folder.spec.name, spec=folder.spec) for folder in good), *broken], key=lambda card: card.name
+        )
+
+    def _status(self, card: Card, now: datetime) -> tuple[ModelStatus, Streams]:
+        try:
+            ledger = self.open_ledger(card.name)
+            streams: Streams = {stream: ledger.entries(stream) for stream in STREAMS}
+            return status_of(card, streams, baked=_baked(streams, ledger), now=now), streams
+        except (AirflowException, SQLAlchemyError, TrimtabError, ImportError) as exc:
+            # The address may hold a password, so the page says what to do and the log has the cause.
+            raise LedgerUnavailableError(f"The ledger cannot be read ({type(exc).__name__}). {CURE}") from exc
+
+
+def _baked(streams: Streams, ledger: Ledger) -> int:
+    last = streams["release"][-1:]
+    return len(labelled_days(last[0].subject, ledger)) if last and last[0].kind == "live" else 0
+
+
+@cache
+def _engine(url: str) -> Engine:
+    return open_engine(url)
+
+
+def airflow_reader() -> StatusReader:
+    """The reader for the addresses that Airflow's connections hold."""
+    return StatusReader(search=model_search_path, open_ledger=lambda model: SqlLedger(_engine(uri_of(LEDGER)), model))
