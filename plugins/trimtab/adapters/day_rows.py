@@ -65,7 +65,7 @@ def day_keys(columns: pa.Table, spec: RowsSpec) -> NDArray[np.int64]:
 
 
 def _without_overflow(keys: NDArray[np.int64], texts: pa.ChunkedArray, form: str) -> NDArray[np.int64]:
-    """Arrow reads 31 February as 3 March. Python is stricter, and slower: it is asked about the first days of months."""
+    """Arrow reads 31 February as 3 March. Python is stricter, and slower, so it is asked about early days only."""
     early = pa.array((keys != UNKNOWN_DAY) & (keys % 100 <= 3))  # noqa: PLR2004  # no month is shorter by more
     wrong = [text for text in pc.unique(texts.filter(early)).to_pylist() if not _parses(text, form)]
     return np.where(np.asarray(pc.is_in(texts, value_set=pa.array(wrong, pa.string()))), UNKNOWN_DAY, keys)

@@ -7,7 +7,14 @@ from sqlalchemy import JSON, Column, Date, DateTime, Engine, Integer, MetaData, 
 from sqlalchemy import insert as insert_into
 from sqlalchemy import select
 from sqlalchemy.engine import Row
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from trimtab.domain.journal import Draft, Entry, Stream
 from trimtab.errors import LedgerConflictError, LedgerUnavailableError

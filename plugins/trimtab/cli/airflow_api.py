@@ -72,8 +72,12 @@ class AirflowApi:
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """State of each task of a run."""
+        return {str(task["task_id"]): str(task["state"]) for task in self.tasks(dag_id, run_id)}
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
         answer = self._send("GET", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances")
-        return {str(task["task_id"]): str(task["state"]) for task in answer["task_instances"]}
+        return list(answer["task_instances"])
 
     def approve(self, dag_id: str, run_id: str, task_id: str, comment: str) -> None:
         """Answer a waiting approval with yes, and make sure that the answer has been taken."""

@@ -29,11 +29,8 @@ from trimtab.domain.release import releases
 from trimtab.errors import TrimtabError
 
 MODEL = "flight_air_time"
-FIRST_DAY, CHAMPION_DAY, LAST_LOADED = date(2013, 1, 1), date(2013, 3, 31), date(2013, 4, 21)
 FIRST_WINDOW_DAYS = 83
 """1 January to the hold-out in the last week of March."""
-LAST_DAY = date(2013, 5, 31)
-"""The decay begins on 29 April; by here it must have been found."""
 PER_SECOND = 40.0
 STEP_TIMEOUT_S = 600.0
 
@@ -44,7 +41,20 @@ class DemoError(TrimtabError, RuntimeError):
     """The demo did not see what it shows."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The days of a demo."""
+
+    first: date = date(2013, 1, 1)
+    champion: date = date(2013, 3, 31)
+    """The first champion is trained as of this day."""
+    loaded: date = date(2013, 4, 21)
+    """Later days are runs in Airflow."""
+    last: date = date(2013, 5, 31)
+    """The decay begins on 29 April; by here it must have been found."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A line of the closing table."""
 
@@ -56,9 +66,9 @@ class Event:
 class Demo:
     """One run of the demo on a home that it owns."""
 
-    def __init__(self, home: Home, *, hands_on: bool) -> None:
+    def __init__(self, home: Home, *, hands_on: bool, plan: Plan) -> None:
         """`hands_on`: a person answers the approval in Airflow's UI."""
-        self._home, self._hands_on = home, hands_on
+        self._home, self._hands_on, self._plan = home, hands_on, plan
         self._began = time.monotonic()
         self._events: list[Event] = []
 
@@ -67,7 +77,7 @@ class Demo:
         supervisor.start()
         addresses = Addresses.from_environment(environment(self._home))
         stores = Stores(addresses, MODEL, str)  # its source is a file: no connection is asked for
-        self._load(stores, FIRST_DAY, CHAMPION_DAY)
+        self._load(stores, self._plan.first, self._plan.champion)
         supervisor.wait_ready()
         version = self._first_champion(stores)
         self._load_watched(stores, version)
@@ -75,7 +85,7 @@ class Demo:
         ports = self._home.ports
         token = self._home.secret("prediction_token")
         with SteadyTraffic(f"http://{HOST}:{ports.serving}", token, MODEL, per_second=PER_SECOND) as traffic:
-            traffic.rows = _request_rows(stores, LAST_LOADED)
+            traffic.rows = _request_rows(stores, self._plan.loaded)
             day = self._run_days_until_decay(airflow, stores, traffic)
             challenger = self._follow_training(airflow, stores, day)
             self._follow_release(airflow, stores, challenger)
@@ -92,23 +102,23 @@ class Demo:
     def _first_champion(self, stores: Stores) -> str:
         with console.status("Training the first champion on January to March"):
             version, decision = train_first(
-                CHAMPION_DAY, stores, window_days=FIRST_WINDOW_DAYS, reason="first champion"
+                self._plan.champion, stores, window_days=FIRST_WINDOW_DAYS, reason="first champion"
             )
         if version is None:
             raise DemoError(f"The gate refused the first champion: {decision.summary if decision else 'no data'}")
-        release_first(version, stores, as_of=CHAMPION_DAY, actor="demo", reason="first champion")
-        self._note(CHAMPION_DAY, f"version {version} trained, passed the gate and went live as the first champion")
+        release_first(version, stores, as_of=self._plan.champion, actor="demo", reason="first champion")
+        self._note(self._plan.champion, f"version {version} trained, passed the gate and went live as the first champion")
         return version
 
     def _load_watched(self, stores: Stores, version: str) -> None:
-        first = CHAMPION_DAY + timedelta(days=1)
-        with _progress("Scoring and judging April", (LAST_LOADED - first).days + 1) as advance:
-            for day in _days(first, LAST_LOADED):
+        first = self._plan.champion + timedelta(days=1)
+        with _progress("Scoring and judging April", (self._plan.loaded - first).days + 1) as advance:
+            for day in _days(first, self._plan.loaded):
                 load_day(day, stores)
                 watch_day(day, stores)
                 finish_baking(version, stores, as_of=day)
                 advance()
-        self._note(LAST_LOADED, f"three quiet weeks scored; MAE of version {version}: {_mean_mae(stores, version):.1f} min")
+        self._note(self._plan.loaded, f"three quiet weeks scored; MAE of version {version}: {_mean_mae(stores, version):.1f} min")
 
     def _open_airflow(self) -> AirflowApi:
         url = f"http://{HOST}:{self._home.ports.airflow}"
@@ -121,12 +131,12 @@ class Demo:
         return airflow
 
     def _run_days_until_decay(self, airflow: AirflowApi, stores: Stores, traffic: SteadyTraffic) -> date:
-        for day in _days(LAST_LOADED + timedelta(days=1), LAST_DAY):
+        for day in _days(self._plan.loaded + timedelta(days=1), self._plan.last):
             decision = self._run_day(airflow, stores, traffic, day)
             if decision.kind == "retrain":
                 self._note(day, f"decay found: {decision.payload['reason']}")
                 return day
-        raise DemoError(f"No decay was found until {LAST_DAY}. Look at the verdicts on the page Trimtab in Airflow.")
+        raise DemoError(f"No decay was found until {self._plan.last}. Look at the verdicts on the page Trimtab in Airflow.")
 
     def _run_day(self, airflow: AirflowApi, stores: Stores, traffic: SteadyTraffic, day: date) -> Entry:
         began = time.monotonic()
@@ -138,8 +148,8 @@ class Demo:
         decision = _wait_for(lambda: stores.ledger.entries("retraining", day.isoformat()), f"a decision about {day}")[-1]
         verdict = stores.ledger.entries("verdict", day.isoformat())[-1]
         console.print(
-            f"  {day}  verdict [bold]{verdict.kind:<16}[/] {_errors_of(stores, day - timedelta(days=1)):<28} "
-            f"{decision.kind:<8} {time.monotonic() - began:4.1f} s"
+            f"  {day}  {verdict.kind:<16} {_errors_of(stores, day - timedelta(days=1)):<24} {decision.kind:<9} "
+            f"{time.monotonic() - began:4.1f} s"
         )
         return decision
 
@@ -179,7 +189,7 @@ class Demo:
         raise DemoError(f"Release of version {version} is not live after {timeout:.0f} s. Look at {dag_id} in Airflow.")
 
     def _bake(self, airflow: AirflowApi, stores: Stores, traffic: SteadyTraffic, version: str, day: date) -> None:
-        for later in _days(day + timedelta(days=1), LAST_DAY):
+        for later in _days(day + timedelta(days=1), self._plan.last):
             self._run_day(airflow, stores, traffic, later)
             if len(_baked_days(stores, version)) >= stores.folder.spec.release.bake_days:
                 break
@@ -207,7 +217,7 @@ class Demo:
         console.print(f"[green]{minutes}:{seconds:02d}[/] {day} {what}", highlight=False)
 
 
-def run_demo(*, hands_on: bool, stay: bool) -> None:
+def run_demo(*, hands_on: bool, stay: bool, plan: Plan | None = None) -> None:
     """Run the demo on a clean home of its own; with `stay` the servers run until Ctrl-C.
 
     Raises:
@@ -217,7 +227,7 @@ def run_demo(*, hands_on: bool, stay: bool) -> None:
     home = Home(general.path / "demo")
     shutil.rmtree(home.path, ignore_errors=True)
     with Supervisor(home) as supervisor:
-        Demo(home, hands_on=hands_on).run(supervisor)
+        Demo(home, hands_on=hands_on, plan=plan or Plan()).run(supervisor)
         console.print(_addresses(home))
         if stay:
             console.print("Everything runs on until Ctrl-C.")
@@ -266,7 +276,7 @@ def _mean_mae(stores: Stores, version: str) -> float:
 
 def _errors_of(stores: Stores, day: date) -> str:
     values = _measured(stores).get(day.isoformat(), {})
-    return ", ".join(f"MAE of v{version} {one['mae']:.1f}" for version, one in values.items())
+    return ", ".join(f"v{version} {one['mae']:.1f} min" for version, one in values.items())
 
 
 def _baked_days(stores: Stores, version: str) -> list[str]:

@@ -45,7 +45,7 @@ class Encoder:
         """Features (n each) as a float matrix (n, p), columns in the order of `names`."""
         parts = [np.asarray(features[name], dtype=np.float64) for name in self.numeric]
         for name, known in self.categories.items():
-            code = {value: float(position) for position, value in enumerate(known)}
+            code: dict[str | None, float] = {value: float(position) for position, value in enumerate(known)}
             parts.append(np.array([code.get(value, np.nan) for value in _categories(features[name])], dtype=np.float64))
         return np.column_stack(parts)
 
@@ -75,9 +75,9 @@ def slice_names(columns: Columns, spec: SliceSpec) -> NDArray[np.object_]:
 
 
 def row_keys(columns: Columns, key: Sequence[str]) -> NDArray[np.object_]:
-    """The key of each row (n,) as text: its parts joined by '|', integers without a decimal point.
+    r"""The key of each row (n,) as text: its parts joined by '|', integers without a decimal point.
 
-    A '|' inside one of several parts is written as '\\|', so that two keys never look the same.
+    A '|' inside one of several parts is written as '\|', so that two keys never look the same.
     """
     parts = [[_value_name(value) for value in columns[name].tolist()] for name in key]
     if len(parts) > 1:

@@ -337,7 +337,7 @@ class ModelSpec(Section):
         known = {*self.rows.columns, *self.features.names}
         for group in self.slices:
             if group.column not in known:
-                raise ValueError(f"slice {group.name!r} names {group.column!r}, which is neither a column nor a feature")
+                raise ValueError(f"slice {group.name!r} names {group.column!r}, neither a column nor a feature")
             if group.edges and self.rows.columns.get(group.column, "number").startswith("text"):
                 raise ValueError(f"slice {group.name!r} has edges, and its column {group.column!r} is a text")
         return self

@@ -77,10 +77,13 @@ class Verdict:
             return "Not enough data: " + "; ".join(sorted({f.note for f in self.findings if f.note})) + "."
         if not self.flagged:
             return f"Nothing beyond its limit in {len(self.findings)} comparisons."
-        return "; ".join(
+        deciding = [f for f in self.flagged if f.kind == "error"] or list(self.flagged)
+        noted = len(self.flagged) - len(deciding)
+        sentences = [
             f"{f.signal} over {f.horizon_days} d is {f.value:.3g}, expected {f.expected:.3g}, limit {f.limit:.3g}"
-            for f in self.flagged
-        )
+            for f in deciding
+        ]
+        return "; ".join([*sentences, *([f"{noted} notes about inputs and predictions"] if noted else [])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

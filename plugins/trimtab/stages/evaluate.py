@@ -113,7 +113,7 @@ def judged(taken: Snapshot, trainer: Trainer) -> Payload:
 
 
 def _champion(taken: Snapshot, trainer: Trainer, ledger: Ledger) -> str | None:
-    """The champion that the gate has met, so that a repetition after the release does not meet the challenger itself."""
+    """The champion that the gate met, so that a repetition after the release does not meet the challenger itself."""
     for entry in reversed(ledger.entries("gate")):
         if entry.payload.get("judged") == judged(taken, trainer):
             met = entry.payload["champion"]

@@ -44,15 +44,16 @@ def request_release(version: str, *, as_of: date, reason: str, ledger: Ledger, r
     after = ledger.head("release")
     entries = ledger.entries("release")
     known = releases(entries)
-    others = [release.version for release in known.values() if release.is_open and release.version != version]
-    if others:
-        raise TransitionError(
-            f"Release of version {version} cannot begin while that of version {others[0]} is on its way. "
-            "Wait for it to end, or roll it back."
-        )
     if version not in known:
+        others = [release.version for release in known.values() if release.is_open]
+        if others:
+            raise TransitionError(
+                f"Release of version {version} cannot begin while that of version {others[0]} is on its way. "
+                "Wait for it to end, or roll it back."
+            )
         payload: Payload = {"previous": routing(entries).champion, "reason": reason}
-        ledger.append(Draft(stream="release", subject=version, kind="requested", as_of=as_of, payload=payload), after=after)
+        draft = Draft(stream="release", subject=version, kind="requested", as_of=as_of, payload=payload)
+        ledger.append(draft, after=after)
     return _mirrored(version, ledger, registry)
 
 

@@ -1,7 +1,7 @@
 """Where lines, markers and bars of the status page go. Numbers only; the templates draw them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -71,6 +71,8 @@ class Level:
     x: float
     y: float
     name: str
+    value: float
+    label_y: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,18 +116,18 @@ class _Scale:
 
 def chart_of(history: ModelHistory) -> Chart | None:
     """Lay out a model's errors; None if nothing has been measured."""
-    measured, bounds = history.measured, history.bounds
+    measured = history.measured
     if not measured:
         return None
-    days = [one.day for one in measured]
-    limit = (bounds.limit or bounds.expected) if bounds else 0.0
-    highest = max(*(one.mae for one in measured), limit)
-    step = _step(highest)
-    scale = _Scale(first=min(days), last=max(days), top=step * max(math.ceil(highest / step), 1))
+    expected = _expectations(history.bounds)
+    step = _step(max(*(one.mae for one in measured), *expected.values(), 0.0))
+    scale = _scale(measured, expected, step)
+    points = _points(measured, scale)
+    places = _places(points, expected, scale)
     return Chart(
-        lines=_lines(measured, scale),
+        lines=_lines(points, places),
         flags=_flags(history.markers, scale),
-        levels=_levels(bounds, scale),
+        levels=_levels(history.bounds, expected, places, scale),
         days=_days(scale),
         values=_values(scale, step),
         summary=_summary(measured),
@@ -148,20 +150,54 @@ def _along(share: float) -> float:
     return round(min(max(share, 0.0) * BAR_LIMIT_AT, BAR_WIDTH), 1)
 
 
-def _lines(measured: Sequence[Measured], scale: _Scale) -> tuple[Line, ...]:
-    versions = sorted({one.version for one in measured}, key=_by_number)
-    points = {
+def _expectations(bounds: Bounds | None) -> dict[str, float]:
+    """Names and heights of the horizontal lines."""
+    named = {"expected": bounds.expected, "limit": bounds.limit} if bounds else {}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _scale(measured: Sequence[Measured], expected: Mapping[str, float], step: float) -> _Scale:
+    days = [one.day for one in measured]
+    highest = max(*(one.mae for one in measured), *expected.values(), 0.0)
+    return _Scale(first=min(days), last=max(days), top=step * max(math.ceil(highest / step), 1))
+
+
+def _points(measured: Sequence[Measured], scale: _Scale) -> dict[str, tuple[Point, ...]]:
+    """The line of each version, by ascending version."""
+    return {
         version: tuple(
             Point(x=scale.x(one.day), y=scale.y(one.mae), text=f"{one.day}: {one.mae:.3g} (version {version})")
             for one in measured
             if one.version == version
         )
-        for version in versions
+        for version in sorted({one.version for one in measured}, key=_by_number)
     }
-    places = _apart({version: points[version][-1].y for version in versions})
+
+
+def _places(
+    points: Mapping[str, tuple[Point, ...]], expected: Mapping[str, float], scale: _Scale
+) -> Mapping[str, float]:
+    """Where the names of lines are written: at the right end, or above the end of a line that ends before."""
+    ends = {version: line[-1] for version, line in points.items()}
+    right = {version: end.y for version, end in ends.items() if end.x == scale.x(scale.last)}
+    left = {version: end.y - LABEL_HEIGHT for version, end in ends.items() if version not in right}
+    return {**left, **_apart({**right, **{name: scale.y(value) for name, value in expected.items()}})}
+
+
+def _lines(points: Mapping[str, tuple[Point, ...]], places: Mapping[str, float]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=f"version {version}", colour=index % COLOURS, points=points[version], label_y=places[version])
-        for index, version in enumerate(versions)
+        Line(name=f"version {version}", colour=index % COLOURS, points=line, label_y=places[version])
+        for index, (version, line) in enumerate(points.items())
+    )
+
+
+def _levels(
+    bounds: Bounds | None, expected: Mapping[str, float], places: Mapping[str, float], scale: _Scale
+) -> tuple[Level, ...]:
+    return tuple(
+        Level(x=scale.x(bounds.since), y=scale.y(value), name=name, value=value, label_y=places[name])
+        for name, value in expected.items()
+        if bounds is not None
     )
 
 
@@ -170,7 +206,7 @@ def _by_number(version: str) -> tuple[int, str]:
 
 
 def _apart(wanted: dict[str, float]) -> dict[str, float]:
-    """Places of the lines' names, moved down where two would touch."""
+    """Places of the names at the right end, moved down where two would touch."""
     places: dict[str, float] = {}
     lowest = -math.inf
     for name, place in sorted(wanted.items(), key=lambda item: item[1]):
@@ -188,17 +224,6 @@ def _flags(markers: Sequence[Marker], scale: _Scale) -> tuple[Flag, ...]:
             at_right=scale.x(marker.day) > WIDTH / 2,
         )
         for index, marker in enumerate(markers)
-    )
-
-
-def _levels(bounds: Bounds | None, scale: _Scale) -> tuple[Level, ...]:
-    if bounds is None:
-        return ()
-    named = {"expected": bounds.expected, "limit of one day": bounds.limit}
-    return tuple(
-        Level(x=scale.x(bounds.since), y=scale.y(value), name=name)
-        for name, value in named.items()
-        if value is not None
     )
 
 

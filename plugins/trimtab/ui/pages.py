@@ -23,6 +23,25 @@ LEVEL_WORDS = {
     Level.UNKNOWN: "Unknown",
     Level.FINE: "Fine",
 }
+KIND_LEVELS = {
+    "ok": Level.FINE,
+    "accepted": Level.FINE,
+    "promoted": Level.FINE,
+    "live": Level.FINE,
+    "done": Level.FINE,
+    "drift": Level.WATCH,
+    "retrain": Level.WATCH,
+    "refused": Level.WATCH,
+    "approved": Level.WATCH,
+    "step": Level.WATCH,
+    "requested": Level.DECIDE,
+    "decay": Level.ACT,
+    "blocked": Level.ACT,
+    "opened": Level.ACT,
+    "incident": Level.ACT,
+    "rolled_back": Level.ACT,
+}
+"""Colour of a decision; one that is not here is neither good nor bad."""
 
 
 def source_hash(text: str) -> str:
@@ -118,7 +137,7 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {"ago": ago, "moment": moment, "number": number, "words": words, "bar": chart.bar_of}
     made.filters.update(filters)
     made.filters["day"] = date.isoformat
-    made.globals.update(level_words=LEVEL_WORDS, geometry=chart)
+    made.globals.update(level_words=LEVEL_WORDS, kind_levels=KIND_LEVELS, geometry=chart)
     return made
 
 

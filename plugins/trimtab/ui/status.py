@@ -84,6 +84,8 @@ class VerdictStatus:
     status: Status
     day: date
     recorded_at: datetime
+    version: str | None
+    """The champion that it is about."""
     summary: str
     closest: tuple[Finding, ...]
     """Findings with the highest value relative to their limit, highest first."""
@@ -317,7 +319,7 @@ def _waits_for(release: Release, spec: ModelSpec | None, baked: int) -> str:
         )
     steps = {step.name: step for step in spec.release.steps} if spec else {}
     step = steps.get(release.step or "")
-    return f"{step.requests} requests predicted by version {release.version}" if step else "the guards of this step"
+    return f"{step.requests} requests that it has predicted" if step else "the guards of this step"
 
 
 def asks_a_person(spec: ModelSpec | None) -> bool:
@@ -333,6 +335,7 @@ def _verdict(entries: Sequence[Entry]) -> VerdictStatus | None:
         status=Status(entry.kind),
         day=entry.as_of,
         recorded_at=entry.recorded_at,
+        version=_text(entry.payload, "version") or None,
         summary=_text(entry.payload, "summary"),
         closest=closest(_findings(entry)),
     )
@@ -419,7 +422,7 @@ def _about_folder(facts: ModelStatus) -> Iterable[Proposal]:
 def _about_incidents(facts: ModelStatus) -> Iterable[Proposal]:
     for incident in facts.incidents:
         dag = f"{facts.name}.daily" if incident.subject.startswith("batch ") else f"{facts.name}.train"
-        yield Proposal(level=Level.ACT, text=f"{incident.day}: {incident.cure}", dag=dag)
+        yield Proposal(level=Level.ACT, text=f"{_capital(incident.subject)}: {incident.cure}", dag=dag)
 
 
 def _about_release(facts: ModelStatus, spec: ModelSpec | None, now: datetime) -> Iterable[Proposal]:
@@ -429,7 +432,7 @@ def _about_release(facts: ModelStatus, spec: ModelSpec | None, now: datetime) ->
     elif release.state == "requested" and asks_a_person(spec):
         yield Proposal(level=Level.DECIDE, text=f"Approve or reject version {release.version}.", dag=dag)
     elif release.is_open:
-        text = f"Version {release.version} is on its way and waits for {release.waits_for}."
+        text = f"Version {release.version} waits for {release.waits_for}."
         yield Proposal(level=Level.WATCH, text=text, dag=dag)
     elif release.state == "rolled_back" and now - release.recorded_at < FRESH:
         yield Proposal(level=Level.WATCH, text=f"Version {release.version} was rolled back.", dag=dag)
@@ -543,6 +546,10 @@ def _errors(payload: Payload) -> Iterable[tuple[str, float, int]]:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _text(payload: Payload, key: str) -> str:

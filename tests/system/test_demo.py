@@ -1,0 +1,81 @@
+"""The whole loop for real: Airflow, MLflow, Great Expectations, the service, the demo's own days."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from trimtab.adapters.stores import Addresses, Stores
+from trimtab.cli.demo import MODEL, Demo, Plan
+from trimtab.cli.processes import Supervisor
+from trimtab.cli.topology import Home, environment
+from trimtab.domain.release import releases, routing
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(840)]
+
+PLAN = Plan(loaded=date(2013, 5, 4))
+"""As the demo, but only the last days before the decay is found, and the days after, are runs in Airflow."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Home]:
+    """A home on PostgreSQL where that is installed, else on SQLite, after the demo has run on it."""
+    home = Home(Path(tmp_path_factory.mktemp("home")), postgres_url)
+    with Supervisor(home) as supervisor:
+        Demo(home, hands_on=False, plan=PLAN).run(supervisor)
+        yield home
+
+
+@pytest.fixture(scope="module")
+def stores(home: Home) -> Stores:
+    """The stores that the demo has filled."""
+    return Stores(Addresses.from_environment(environment(home)), MODEL, str)
+
+
+def test_decay_leads_to_one_retraining(stores: Stores) -> None:
+    """The only retraining is the one that the labels asked for, within two weeks of the onset."""
+    retrained = [entry.as_of for entry in stores.ledger.entries("retraining") if entry.kind == "retrain"]
+    assert len(retrained) == 1
+    assert date(2013, 4, 29) <= retrained[0] <= date(2013, 5, 13)
+
+
+def test_release_goes_through_every_step(stores: Stores) -> None:
+    """Approval, shadow, canaries, live and bake stand in the ledger in their order."""
+    entries = stores.ledger.entries("release", "2")
+    steps = [entry.payload.get("step") or entry.kind for entry in entries]
+    assert steps == ["requested", "approved", "shadow", "canary_5", "canary_50", "live", "done"]
+    assert entries[1].payload["actor"] == "admin"
+    assert releases(stores.ledger.entries("release"))["2"].state == "done"
+    assert routing(stores.ledger.entries("release")).champion == "2"
+
+
+def test_new_version_errs_less_on_the_same_rows(stores: Stores) -> None:
+    """Both versions predicted the days of the bake; the new one has the lower error on all of them together."""
+    both = [entry.payload for entry in stores.ledger.entries("feedback") if {"1", "2"} <= set(entry.payload)]
+    assert len(both) >= 3
+    mean = {version: sum(payload[version]["mae"] for payload in both) for version in ("1", "2")}  # type: ignore[index,call-overload]
+    assert mean["2"] < mean["1"]
+
+
+def test_online_predictions_reach_the_lake(stores: Stores) -> None:
+    """What the service answered stands in the lake with request id and version, and equals the batch's predictions."""
+    rows = stores.lake.read("predictions", date(2013, 5, 7), date(2013, 5, 7))
+    online, batch = rows[rows["_part"] == "online"], rows[rows["_part"] == "batch"]
+    assert len(online) > 100
+    assert online["request_id"].notna().all()
+    same = online.merge(batch, on=["_key", "version"], suffixes=("", "_batch"))
+    assert len(same) > 50
+    assert (same["prediction"] - same["prediction_batch"]).abs().max() < 1e-9
+
+
+def test_registry_mirrors_the_ledger(stores: Stores) -> None:
+    """The aliases of MLflow say what the ledger says."""
+    from mlflow import MlflowClient  # noqa: PLC0415  # slow
+
+    assert stores.registry.load(version="2").spec.name == MODEL
+    client = MlflowClient()
+    assert client.get_model_version_by_alias(MODEL, "champion").version == "2"
+    tags = client.get_model_version(MODEL, "2").tags
+    assert tags["trimtab.gate"] == "promoted"
+    assert tags["trimtab.release"] == "done"
