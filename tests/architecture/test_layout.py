@@ -87,8 +87,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
 def test_airflow_loads_one_file_of_the_plugin_folder() -> None:
     from airflow._shared.module_loading.file_discovery import find_path_from_directory
 
-    with pytest.warns(DeprecationWarning, match="GitWildMatchPattern"):
-        loaded = [Path(path) for path in find_path_from_directory(PLUGINS, ".airflowignore", "glob")]
+    loaded = [Path(path) for path in find_path_from_directory(PLUGINS, ".airflowignore", "glob")]
     assert [path for path in loaded if path.suffix == ".py"] == [PLUGINS / "trimtab_plugin.py"]
 
 

@@ -334,6 +334,16 @@ def test_zombie_and_retry_agree(server_case: MlflowCase) -> None:
     assert server_case.open().log_training(tiny_training(1)) == found
 
 
+def test_candidates_of_one_data_set_do_not_break_each_other(server_case: MlflowCase) -> None:
+    """Logged at once, by tasks that are mapped over the candidates."""
+    server_case.open().log_training(tiny_training(2))
+    trainings = [replace(tiny_training(1), training_id=f"rival-{number}") for number in range(WRITERS)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        runs = list(pool.map(lambda training: server_case.open().log_training(training), trainings))
+    assert len({server_case.dataset_digest(run.run_id) for run in runs}) == 1
+    assert set(server_case.runs().values()) == {"FINISHED"}
+
+
 def test_writers_of_one_alias_do_not_break_each_other(server_case: MlflowCase) -> None:
     """SQLite may refuse one of them once."""
     registry = server_case.open()

@@ -177,14 +177,14 @@ def test_watching_ends_when_a_server_does(home: Home, topology: Topology) -> Non
             supervisor.watch()
 
 
-def test_a_home_has_one_supervisor_at_a_time(home: Home, topology: Topology, port: int, tmp_path: Path) -> None:
+def test_a_home_has_one_supervisor_at_a_time(home: Home, topology: Topology, port: int) -> None:
     topology(server(port))
     with quiet(home) as supervisor:
         supervisor.start()
         with pytest.raises(StartupError) as raised:
             quiet(home).start()
         assert supervisor.alive()
-    assert str(raised.value) == f"server run in {tmp_path / 'home'} already. Run `trimtab down` first."
+    assert str(raised.value) == f"In {home.path} there run already: server. Run `trimtab down` first."
 
 
 @pytest.mark.parametrize(

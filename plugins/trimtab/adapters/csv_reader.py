@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from trimtab.adapters.parsed_copies import ParsedCopy
 from trimtab.adapters.text_table import RAW_LENGTH, TextTable
 from trimtab.domain.ports import BrokenRow
 from trimtab.domain.spec import CsvSource
@@ -54,8 +55,18 @@ class CsvReader:
         if state not in self._read_before:
             if len(self._read_before) >= KEPT_TABLES:
                 self._read_before.clear()
-            self._read_before[state] = self._parse(file, columns)
+            self._read_before[state] = self._copied(file, columns)
         return self._read_before[state]
+
+    def _copied(self, file: Path, columns: Sequence[str]) -> TextTable:
+        if DAY in str(self._path):
+            return self._parse(file, columns)
+        copy = ParsedCopy(file, [self._spec.model_dump_json(), *columns])
+        table = copy.load()
+        if table is None:
+            table = self._parse(file, columns)
+            copy.store(table)
+        return table
 
     def _parse(self, file: Path, columns: Sequence[str]) -> TextTable:
         data = file_bytes(file)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from types import MappingProxyType
@@ -31,6 +31,7 @@ CLIENT_SETTINGS: Mapping[str, str] = MappingProxyType(
 )
 """MLflow reads them from the environment at every request. One that is set already stays as it is."""
 
+RIVAL_TRIES = 5
 MESSAGE_LENGTH = 300
 """Characters of MLflow's own words in a message of ours."""
 
@@ -97,3 +98,18 @@ def unless(error_code: str) -> Iterator[None]:
     except MlflowException as exc:
         if exc.error_code != error_code:
             raise
+
+
+def despite_rivals(write: Callable[[], object]) -> None:
+    """Repeat a write that met another one: MLflow looks for a row before it inserts it, and the slower one breaks a key.
+
+    The next try finds the row.
+    """
+    for remaining in reversed(range(RIVAL_TRIES)):
+        try:
+            write()
+        except MlflowException as exc:
+            if "IntegrityError" not in str(exc) or not remaining:
+                raise
+        else:
+            return

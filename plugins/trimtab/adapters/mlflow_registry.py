@@ -12,12 +12,11 @@ from typing import TypeVar
 
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from trimtab.adapters import logged_model, model_package
-from trimtab.adapters.mlflow_connection import MlflowConnection, unless
+from trimtab.adapters.mlflow_connection import MlflowConnection, despite_rivals, unless
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE
 from trimtab.domain.ports import Alias, Package, Predictor, Training, TrainingRun
 from trimtab.errors import NotFoundError
@@ -35,7 +34,6 @@ Item = TypeVar("Item")
 
 BATCH = 100
 """Params, tags or metrics in one request; MLflow allows 100, 100 and 1,000."""
-ALIAS_TRIES = 5
 PACKAGES_KEPT = 6
 """Champion, challenger and shadow, and those before them."""
 PRESENT = "RESOURCE_ALREADY_EXISTS"
@@ -196,7 +194,8 @@ class MlflowRegistry:
             for batch in _batches([Param(name, value) for name, value in training.params.items()]):
                 self._client.log_batch(run_id, params=batch)
             self._log_metrics(run, training.metrics, model.model_id)
-            self._client.log_inputs(run_id, datasets=[logged_model.dataset_input(training)])
+            dataset = logged_model.dataset_input(training)
+            despite_rivals(lambda: self._client.log_inputs(run_id, datasets=[dataset]))
         location = model.artifact_location
         mlmodel = Model(artifact_path=location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id)
         logged_model.save(training, folder / "model", mlmodel)
@@ -270,18 +269,10 @@ class MlflowRegistry:
         return {alias: str(version) for alias, version in present.items()}
 
     def _set_alias(self, alias: Alias, version: str | None) -> None:
-        """Set or remove an alias. On SQLite two writers at once can break a key, once; the next try finds it set."""
-        for remaining in reversed(range(ALIAS_TRIES)):
-            try:
-                if version is None:
-                    self._client.delete_registered_model_alias(self._model, alias)
-                else:
-                    self._client.set_registered_model_alias(self._model, alias, version)
-            except MlflowException as exc:
-                if "IntegrityError" not in str(exc) or not remaining:
-                    raise
-            else:
-                return
+        if version is None:
+            self._client.delete_registered_model_alias(self._model, alias)
+        else:
+            despite_rivals(lambda: self._client.set_registered_model_alias(self._model, alias, version))
 
     def _package(self, run_id: str, digest: str) -> Package:
         kept = self._packages.get(run_id)

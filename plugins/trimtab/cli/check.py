@@ -15,7 +15,7 @@ from trimtab.domain.columns import Columns
 from trimtab.domain.feature_code import FeatureCode
 from trimtab.domain.ports import RawBatch
 from trimtab.domain.row_types import typed
-from trimtab.domain.spec import CandidateSpec, FeaturesSpec, RowsSpec
+from trimtab.domain.spec import CandidateSpec, FeaturesSpec
 from trimtab.errors import NotFoundError, SpecError, TrimtabError
 
 ASPECTS = ("spec", "suite", "features", "estimators", "source")
@@ -124,36 +124,24 @@ def _try_features(folder: ModelFolder, raw: RawBatch | None) -> Sequence[str]:
     """Run the feature code, on the first day's rows if there are some."""
     from trimtab.adapters.model_package import load_feature_code
 
-    file, spec = str(folder.path / FEATURE_FILE), folder.spec
-    try:
-        code = load_feature_code(folder.feature_code, spec, file)
-    except TrimtabError:
-        raise
-    except Exception as exc:  # somebody else's code may raise anything
-        raise SpecError(file, "", f"cannot be run ({type(exc).__name__}: {exc}). Mend the code.") from exc
+    spec = folder.spec
+    code = load_feature_code(folder.feature_code, spec, str(folder.path / FEATURE_FILE))
     if raw is not None:
-        _compute(code, _columns(raw, spec.rows), spec.features, file)
+        columns = {
+            name: typed(raw.rows[name].to_numpy(dtype=object), kind)[0] for name, kind in spec.rows.columns.items()
+        }
+        _compute(code, columns, folder.path / FEATURE_FILE)
     return spec.features.names
 
 
-def _columns(raw: RawBatch, rows: RowsSpec) -> Columns:
-    return {name: typed(raw.rows[name].to_numpy(dtype=object), kind)[0] for name, kind in rows.columns.items()}
-
-
-def _compute(code: FeatureCode, columns: Columns, features: FeaturesSpec, file: str) -> None:
-    expected = len(next(iter(columns.values())))
+def _compute(code: FeatureCode, columns: Columns, file: Path) -> None:
     try:
-        computed = code.compute(columns)
-        shapes = {name: np.shape(computed[name]) for name in features.names}
-        for name in features.numeric:
-            np.asarray(computed[name], dtype=np.float64)
+        code.compute(columns)
+    except TrimtabError:
+        raise
     except Exception as exc:  # somebody else's code may raise anything
-        raise SpecError(
-            file, "", f"fails on the rows of first_day ({type(exc).__name__}: {exc}). Mend the code."
-        ) from exc
-    for name, shape in shapes.items():
-        if shape != (expected,):
-            raise SpecError(file, name, f"must give one value for each of {expected} rows. Got shape {shape}.")
+        problem = f"fails on the rows of first_day ({type(exc).__name__}: {exc}). Mend the code."
+        raise SpecError(str(file), "", problem) from exc
 
 
 def _try_estimators(folder: ModelFolder) -> Sequence[str]:

@@ -104,8 +104,8 @@ class Demo:
             version, decision = train_first(
                 self._plan.champion, stores, window_days=FIRST_WINDOW_DAYS, reason="first champion"
             )
-        if version is None:
-            raise DemoError(f"The gate refused the first champion: {decision.summary if decision else 'no data'}")
+        if not decision.promote:
+            raise DemoError(f"The gate refused the first champion: {decision.summary}")
         release_first(version, stores, as_of=self._plan.champion, actor="demo", reason="first champion")
         self._note(self._plan.champion, f"version {version} trained, passed the gate and went live as the first champion")
         return version

@@ -4,6 +4,7 @@ from datetime import date
 
 from trimtab.adapters.stores import Stores
 from trimtab.domain.gate import GateDecision
+from trimtab.errors import NotFoundError
 from trimtab.stages.evaluate import evaluate
 from trimtab.stages.feedback import FeedbackResult, feedback
 from trimtab.stages.gate import gate
@@ -44,8 +45,12 @@ def watch_day(day: date, stores: Stores) -> None:
     retrain(day, ledger=stores.ledger, policy=spec.retrain)
 
 
-def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -> tuple[str | None, GateDecision | None]:
-    """Train, evaluate, gate and register; the version if the gate promotes it."""
+def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -> tuple[str, GateDecision]:
+    """Train, evaluate, gate and register; the version, and whether the gate promotes it.
+
+    Raises:
+        NotFoundError: If there are too few labelled rows.
+    """
     spec = stores.folder.spec
     result = snapshot(
         as_of,
@@ -57,7 +62,7 @@ def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -
         window_days=window_days,
     )
     if result.snapshot is None:
-        return None, None
+        raise NotFoundError(f"No training as of {as_of}: {result.reason}. Load more days.")
     taken = result.snapshot
     runs = [
         train(
@@ -101,7 +106,7 @@ def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -
         seed=spec.train.seed,
     )
     version = register(best.run_id, best.training_id, ledger=stores.ledger, registry=stores.registry)
-    return (version if decision.promote else None), decision
+    return version, decision
 
 
 def release_first(version: str, stores: Stores, *, as_of: date, actor: str, reason: str) -> None:

@@ -92,7 +92,7 @@ class Supervisor:
         """
         busy = running(self._home)
         if busy:
-            raise StartupError(f"{', '.join(busy)} run in {self._home.path} already. Run `trimtab down` first.")
+            raise StartupError(f"In {self._home.path} there run already: {', '.join(busy)}. Run `trimtab down` first.")
         self._home.prepare()
         self._home.choose_ports()
         variables = {**os.environ, **environment(self._home)}

@@ -52,7 +52,10 @@ class Encoder:
 
 def _categories(values: Column) -> list[str | None]:
     """Values as names of categories; a number is named like an integer where it is one."""
-    return [None if _is_missing(value) else _value_name(value) for value in values.tolist()]
+    return [
+        value if isinstance(value, str) else None if _is_missing(value) else _value_name(value)
+        for value in values.tolist()
+    ]
 
 
 def _frequent(values: Column) -> tuple[str, ...]:

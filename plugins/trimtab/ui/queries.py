@@ -1,7 +1,7 @@
 """Reads the ledgers of all models for the status page. It only reads, and it reads nothing else."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -12,17 +12,26 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trimtab.adapters.model_folder import load_all
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
-from trimtab.domain.journal import Ledger
+from trimtab.domain.journal import Entry, Ledger, Stream
 from trimtab.errors import LedgerUnavailableError, NotFoundError, TrimtabError
 from trimtab.hooks.stores import LEDGER, model_search_path, uri_of
 from trimtab.stages.release import labelled_days
-from trimtab.ui.status import STREAMS, Card, Level, ModelHistory, ModelStatus, Streams, history_of, status_of
+from trimtab.ui.status import (
+    STREAMS,
+    Card,
+    Level,
+    ModelHistory,
+    ModelStatus,
+    Streams,
+    history_of,
+    newest,
+    status_of,
+)
 
 CURE = (
     f"Start its database, run `trimtab migrate` if it is new, and look at Airflow's connection {LEDGER!r}. "
     "Tasks that need it try again by themselves."
 )
-OpenLedger = Callable[[str], Ledger]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +50,37 @@ class ModelPage:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamMemory:
+    """One model's streams, kept between two looks: an entry never changes, so only a new one makes it read again."""
+
+    ledger: Ledger
+    known: dict[Stream, Sequence[Entry]] = field(default_factory=dict)
+
+    def streams(self) -> Streams:
+        """Every stream in order. Of the verdicts, which are long, only the newest has its findings."""
+        return {stream: self._entries(stream) for stream in STREAMS}
+
+    def _entries(self, stream: Stream) -> Sequence[Entry]:
+        known = self.known.get(stream, ())
+        if len(known) != self.ledger.head(stream) or (known and not self._is_still(known[-1])):
+            known = self.ledger.entries(stream)
+            self.known[stream] = _without_old_findings(known) if stream == "verdict" else known
+        return self.known.get(stream, ())
+
+    def _is_still(self, last: Entry) -> bool:
+        """Whether the database still has this entry: somebody may have started a new one."""
+        found = self.ledger.entries(last.stream, last.subject)[-1:]
+        return [(one.sequence, one.recorded_at) for one in found] == [(last.sequence, last.recorded_at)]
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReader:
     """Finds the model folders and opens the ledger of each."""
 
     search: Callable[[], Sequence[Path]]
-    open_ledger: OpenLedger
+    open_ledger: Callable[[str], Ledger]
+    memories: dict[str, StreamMemory] = field(default_factory=dict)
+    """By model."""
 
     def names(self) -> tuple[str, ...]:
         """Names of all model folders, also of those that cannot be read."""
@@ -80,15 +115,16 @@ class StatusReader:
     def _cards(self) -> list[Card]:
         good, bad = load_all(self.search())
         broken = [Card(name=Path(error.file).parent.name, spec=None, problem=str(error)) for error in bad]
-        return sorted(
-            [*(Card(name=folder.spec.name, spec=folder.spec) for folder in good), *broken], key=lambda card: card.name
-        )
+        known = [Card(name=folder.spec.name, spec=folder.spec) for folder in good]
+        return sorted([*known, *broken], key=lambda card: card.name)
 
     def _status(self, card: Card, now: datetime) -> tuple[ModelStatus, Streams]:
         try:
-            ledger = self.open_ledger(card.name)
-            streams: Streams = {stream: ledger.entries(stream) for stream in STREAMS}
-            return status_of(card, streams, baked=_baked(streams, ledger), now=now), streams
+            if card.name not in self.memories:
+                self.memories[card.name] = StreamMemory(self.open_ledger(card.name))
+            memory = self.memories[card.name]
+            streams = memory.streams()
+            return status_of(card, streams, baked=_baked(streams, memory.ledger), now=now), streams
         except (AirflowException, SQLAlchemyError, TrimtabError, ImportError) as exc:
             # The address may hold a password, so the page says what to do and the log has the cause.
             raise LedgerUnavailableError(f"The ledger cannot be read ({type(exc).__name__}). {CURE}") from exc
@@ -97,6 +133,11 @@ class StatusReader:
 def _baked(streams: Streams, ledger: Ledger) -> int:
     last = streams["release"][-1:]
     return len(labelled_days(last[0].subject, ledger)) if last and last[0].kind == "live" else 0
+
+
+def _without_old_findings(verdicts: Sequence[Entry]) -> Sequence[Entry]:
+    last = newest(verdicts)
+    return [entry if entry is last else replace(entry, payload={**entry.payload, "findings": []}) for entry in verdicts]
 
 
 @cache

@@ -253,10 +253,10 @@ def open_incidents(streams: Streams) -> tuple[Incident, ...]:
     latest = [entry for entry in latest_by_subject(streams["incident"]).values() if entry.kind == "opened"]
     batches = {entry.as_of: entry.kind for entry in streams["batch"]}
     verdicts = [entry for entry in latest if not _is_about_batch(entry)]
-    newest = max(verdicts, key=lambda entry: entry.as_of, default=None)
+    last = max(verdicts, key=lambda entry: entry.as_of, default=None)
     unsettled = [entry for entry in latest if _is_about_batch(entry) and batches.get(entry.as_of) != "accepted"]
-    if newest is not None and not _is_over(newest, streams):
-        unsettled.append(newest)
+    if last is not None and not _is_over(last, streams):
+        unsettled.append(last)
     return tuple(_incident(entry) for entry in sorted(unsettled, key=lambda entry: entry.as_of, reverse=True))
 
 
@@ -310,7 +310,7 @@ def _release(entries: Sequence[Entry], spec: ModelSpec | None, baked: int) -> Re
 
 def _waits_for(release: Release, spec: ModelSpec | None, baked: int) -> str:
     if release.state == "requested":
-        return "a person who approves or rejects it" if asks_a_person(spec) else "its run to begin the first step"
+        return _answer(spec) if asks_a_person(spec) else "its run to begin the first step"
     if release.state == "approved":
         return "its run to begin the first step"
     if release.state == "live":
@@ -322,13 +322,18 @@ def _waits_for(release: Release, spec: ModelSpec | None, baked: int) -> str:
     return f"{step.requests} requests that it has predicted" if step else "the guards of this step"
 
 
+def _answer(spec: ModelSpec | None) -> str:
+    within = f"; none within {spec.release.approval_hours:g} h is a no" if spec else ""
+    return f"a person's yes or no{within}"
+
+
 def asks_a_person(spec: ModelSpec | None) -> bool:
     """Whether a release of the model may have to wait for somebody's yes."""
     return spec is None or spec.release.automation != "full"
 
 
 def _verdict(entries: Sequence[Entry]) -> VerdictStatus | None:
-    entry = _newest(entries)
+    entry = newest(entries)
     if entry is None:
         return None
     return VerdictStatus(
@@ -363,7 +368,7 @@ _finding_json = TypeAdapter(tuple[Finding, ...])
 
 
 def _decision(entries: Sequence[Entry], reason: str) -> Decision | None:
-    entry = _newest(entries)
+    entry = newest(entries)
     if entry is None:
         return None
     return Decision(
@@ -380,7 +385,7 @@ def _training(streams: Streams) -> Decision | None:
 
 
 def _batch(entries: Sequence[Entry]) -> BatchStatus | None:
-    entry = _newest(entries)
+    entry = newest(entries)
     if entry is None:
         return None
     accepted = entry.kind == "accepted"
@@ -394,7 +399,7 @@ def _batch(entries: Sequence[Entry]) -> BatchStatus | None:
     )
 
 
-def _newest(entries: Sequence[Entry]) -> Entry | None:
+def newest(entries: Sequence[Entry]) -> Entry | None:
     """The last word on the latest day: a run again of an older day is no news."""
     return max(entries, key=lambda entry: (entry.as_of, entry.sequence), default=None)
 
@@ -492,7 +497,7 @@ def _markers(entries: Sequence[Entry]) -> Iterable[Marker]:
 
 
 def _bounds(streams: Streams) -> Bounds | None:
-    live, verdict = _live(streams["release"]), _newest(streams["verdict"])
+    live, verdict = _live(streams["release"]), newest(streams["verdict"])
     if live is None or verdict is None or verdict.payload.get("version") != live.version:
         return None
     for finding in _findings(verdict):
@@ -502,9 +507,9 @@ def _bounds(streams: Streams) -> Bounds | None:
 
 
 def _timeline(streams: Streams) -> tuple[TimelineRow, ...]:
-    # Newest entries of each stream first: only these can be among the newest of all.
+    # Of each stream, only so many can be among the newest of all.
     candidates = [entry for entries in streams.values() for entry in entries[-TIMELINE_ROWS:]]
-    newest = sorted(candidates, key=lambda entry: (entry.recorded_at, entry.sequence), reverse=True)
+    ordered = sorted(candidates, key=lambda entry: (entry.recorded_at, entry.sequence), reverse=True)
     return tuple(
         TimelineRow(
             recorded_at=entry.recorded_at,
@@ -514,7 +519,7 @@ def _timeline(streams: Streams) -> tuple[TimelineRow, ...]:
             subject=entry.subject,
             text=_shortened(_in_words(entry)),
         )
-        for entry in newest[:TIMELINE_ROWS]
+        for entry in ordered[:TIMELINE_ROWS]
     )
 
 

