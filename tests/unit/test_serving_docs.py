@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
 
 from tests.unit.serving_doubles import client, new_service
+from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
 
 
 @pytest.fixture

@@ -1,20 +1,21 @@
 """What the status page says about a model, and to whom."""
 
 import asyncio
-import json
 import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("AIRFLOW_HOME", str(Path(tempfile.gettempdir()) / "trimtab-unit-airflow"))
+
+import itertools
 
 import httpx
 import pytest
@@ -23,13 +24,15 @@ from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from tests.doubles import FLIGHTS
+
 from trimtab.adapters.ledger_schema import migrate
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
 from trimtab.domain.journal import Draft, Entry, Ledger, Stream
 from trimtab.domain.verdict import Finding, Status
 from trimtab.errors import NotFoundError
 from trimtab.ui import chart
-from trimtab.ui.pages import HEADERS, Pages, ago, number, source_hash
+from trimtab.ui.pages import HEADERS, ago, number, source_hash
 from trimtab.ui.queries import ModelPage, StatusReader
 from trimtab.ui.routes import create_app
 from trimtab.ui.status import (
@@ -44,8 +47,6 @@ from trimtab.ui.status import (
     nearness,
 )
 
-from tests.doubles import FLIGHTS
-
 MODEL = "flight_air_time"
 NOW = datetime(2013, 4, 20, 6, 0, tzinfo=UTC)
 DAY = date(2013, 4, 19)
@@ -59,12 +60,13 @@ class World:
     folder: Path
     engine: Engine
     at: datetime = NOW - timedelta(hours=1)
-    reads: list[Stream] = field(default_factory=list)
 
     def ledger(self, model: str = MODEL) -> SqlLedger:
         return SqlLedger(self.engine, model, lambda: self.at)
 
-    def put(self, stream: Stream, subject: str, kind: str, day: date = DAY, model: str = MODEL, **payload: Any) -> Entry:
+    def put(
+        self, stream: Stream, subject: str, kind: str, day: date = DAY, model: str = MODEL, **payload: Any
+    ) -> Entry:
         ledger = self.ledger(model)
         draft = Draft(stream=stream, subject=subject, kind=kind, as_of=day, payload=payload)
         return ledger.append(draft, after=ledger.head(stream))
@@ -174,12 +176,12 @@ def test_after_a_rollback_the_version_before_is_live_again(world: World) -> None
     world.put("release", "2", "requested", previous="1")
     world.release("2", "approved", "live")
     world.release("2", "rolled_back", actor="guard", reason="MAE 9 against 8")
-    status = world.status
+    status, markers = world.status, [one.text for one in world.page.history.markers]
     assert status.live is not None
     assert status.release is not None
     assert (status.live.version, status.release.state, status.release.reason) == ("1", "rolled_back", "MAE 9 against 8")
     assert status.proposals[0].text == "Version 2 was rolled back."
-    assert [one.text for one in world.page.history.markers] == ["version 1 live", "version 2 live", "version 2 rolled back"]
+    assert markers == ["version 1 live", "version 2 live", "version 2 rolled back"]
 
 
 def test_a_request_waits_for_a_person_and_says_by_when(world: World) -> None:
@@ -211,7 +213,9 @@ def test_a_canary_shows_its_step_share_and_missing_evidence(world: World) -> Non
 def test_a_new_champion_bakes_until_its_labelled_days_have_come(world: World) -> None:
     world.release("1", "requested", "approved", "live", day=date(2013, 4, 1))
     for day in (date(2013, 4, 1), date(2013, 4, 2), date(2013, 4, 3)):
-        world.put("feedback", day.isoformat(), "measured", day, **{"1": {"rows": 9, "mae": 8.0, "rmse": 9.0, "bias": 0.0}})
+        world.put(
+            "feedback", day.isoformat(), "measured", day, **{"1": {"rows": 9, "mae": 8.0, "rmse": 9.0, "bias": 0.0}}
+        )
     release = world.status.release
     assert release is not None
     assert (release.is_open, release.waits_for) == (True, "labels of 3 days, 2 have come")
@@ -345,10 +349,6 @@ def test_models_are_ordered_by_urgency_then_name(world: World) -> None:
     assert [model.name for model in board.models] == ["zebra_crossing", "apple_weight", MODEL]
 
 
-def down() -> StatusReader:
-    raise NotFoundError(f"Airflow connection 'trimtab_ledger' with {PASSWORD} has no 'uri'.")
-
-
 @pytest.mark.parametrize("path", ["/", f"/model/{MODEL}", f"/dag/{MODEL}.daily"])
 @pytest.mark.parametrize(
     "url", ["sqlite:////no/such/folder/ledger.db", f"postgresql+nodriver://me:{PASSWORD}@localhost/x", PASSWORD, None]
@@ -402,7 +402,6 @@ def test_markup_in_the_ledger_stays_text(world: World, path: str) -> None:
     assert response.status_code == 200
     assert "<script>alert" not in response.text
     assert evil in text_of(response)
-    assert "'&gt;" not in unescape(response.text).replace(unescape("'&gt;"), "")
 
 
 @pytest.mark.parametrize("path", ["/model/<script>alert(1)<%2Fscript>", "/dag/<script>alert(1)<%2Fscript>"])
@@ -496,15 +495,17 @@ def test_the_timeline_has_the_last_fifty_entries_of_all_streams_newest_first(wor
     ],
 )
 def test_an_entry_is_told_in_words(world: World, stream: Stream, kind: str, payload: dict[str, Any], text: str) -> None:
-    world.put(stream, "1", "requested") if stream == "release" else None
-    subject = "1" if stream == "release" else DAY.isoformat()
-    world.put(stream, subject, kind, **payload)
+    if stream == "release":
+        world.release("1", "requested")
+    world.put(stream, "1" if stream == "release" else DAY.isoformat(), kind, **payload)
     assert text in [row.text for row in world.page.history.timeline]
 
 
 def test_a_corrected_day_counts_once_and_errors_that_are_no_number_are_left_out(world: World) -> None:
     for mae in (9.0, 8.0):
-        world.put("feedback", "2013-04-02", "measured", **{"1": {"rows": 9, "mae": mae}, "2": {"rows": 9, "mae": math.nan}})
+        world.put(
+            "feedback", "2013-04-02", "measured", **{"1": {"rows": 9, "mae": mae}, "2": {"rows": 9, "mae": math.nan}}
+        )
     world.put("feedback", "2013-04-01", "measured", **{"1": {"rows": 9, "mae": 7.0}})
     assert world.page.history.measured == (
         Measured(day=date(2013, 4, 1), version="1", mae=7.0),
@@ -580,9 +581,7 @@ def test_a_database_that_was_replaced_is_read_anew(world: World, tmp_path: Path)
     assert not batch.accepted
 
 
-def history(
-    measured: Sequence[Measured], markers: Sequence[Marker] = (), bounds: Bounds | None = None
-) -> ModelHistory:
+def history(measured: Sequence[Measured], markers: Sequence[Marker] = (), bounds: Bounds | None = None) -> ModelHistory:
     return ModelHistory(measured=tuple(measured), markers=tuple(markers), bounds=bounds, timeline=())
 
 
@@ -636,7 +635,7 @@ def test_names_at_the_right_end_do_not_touch() -> None:
     drawn = chart.chart_of(history(measured, bounds=Bounds(since=DAY, expected=8.0, limit=9.0)))
     assert drawn is not None
     places = sorted([line.label_y for line in drawn.lines] + [level.label_y for level in drawn.levels])
-    assert all(below - above >= chart.LABEL_HEIGHT for above, below in zip(places, places[1:], strict=False))
+    assert all(below - above >= chart.LABEL_HEIGHT for above, below in itertools.pairwise(places))
     assert [line.name for line in drawn.lines] == ["version 1", "version 2", "version 10"]
 
 
@@ -671,7 +670,14 @@ def test_nearness_needs_value_and_limit() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-5, "just now"), (119, "just now"), (120, "2 min ago"), (7199, "119 min ago"), (7200, "2 h ago"), (172800, "2 d ago")],
+    [
+        (-5, "just now"),
+        (119, "just now"),
+        (120, "2 min ago"),
+        (7199, "119 min ago"),
+        (7200, "2 h ago"),
+        (172800, "2 d ago"),
+    ],
 )
 def test_ages_are_told_in_the_largest_unit_of_which_there_are_two(seconds: int, text: str) -> None:
     assert ago(NOW - timedelta(seconds=seconds), NOW) == text
@@ -682,10 +688,3 @@ def test_ages_are_told_in_the_largest_unit_of_which_there_are_two(seconds: int, 
 )
 def test_numbers_have_three_digits_or_all_before_the_point(value: float, text: str) -> None:
     assert number(value) == text
-
-
-def test_a_page_is_the_same_for_the_same_ledger_and_moment(world: World) -> None:
-    hostile(world)
-    made: Callable[[], str] = lambda: Pages(airflow="", root="/trimtab", now=NOW).model(world.page)  # noqa: E731
-    assert made() == made()
-    assert json.dumps(made())

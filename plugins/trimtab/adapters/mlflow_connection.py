@@ -101,9 +101,9 @@ def unless(error_code: str) -> Iterator[None]:
 
 
 def despite_rivals(write: Callable[[], object]) -> None:
-    """Repeat a write that met another one: MLflow looks for a row before it inserts it, and the slower one breaks a key.
+    """Repeat a write that met another one.
 
-    The next try finds the row.
+    MLflow looks for a row before it inserts it, so the slower of two breaks a key; its next try finds the row.
     """
     for remaining in reversed(range(RIVAL_TRIES)):
         try:

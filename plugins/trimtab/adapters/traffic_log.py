@@ -173,8 +173,7 @@ class FileTrafficLog:
         for file in self._segments():
             lines, tally.offsets[file] = _whole_lines(file, tally.offsets.get(file, 0))
             for line in _parsed(lines, f'"route":{routing.sequence},', file):
-                if line["route"] == routing.sequence:
-                    tally.add(line)
+                tally.add(line)
         return tally.traffic()
 
     def count(self, routing: Routing) -> int:
@@ -185,12 +184,11 @@ class FileTrafficLog:
         """Predictions for rows of that event day, failures left out, by file and line."""
         import pandas as pd  # noqa: PLC0415  # a trigger counts lines and need not pay for it
 
-        iso = day.isoformat()
         rows = [
             [line[name] for name in COLUMNS]
             for file in self._segments()
-            for line in _parsed(_whole_lines(file, 0)[0], f'"day":"{iso}"', file)
-            if line["day"] == iso and line["prediction"] is not None
+            for line in _parsed(_whole_lines(file, 0)[0], f'"day":"{day.isoformat()}"', file)
+            if line["prediction"] is not None
         ]
         frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
         return frame.astype({"served": bool, "route": np.int64, "prediction": np.float64})
@@ -209,7 +207,10 @@ def _whole_lines(file: Path, start: int) -> tuple[bytes, int]:
 
 
 def _parsed(lines: bytes, mark: str, file: Path) -> Iterator[Mapping[str, object]]:
-    """The lines that hold the mark. Looking for bytes first spares parsing what is not wanted."""
+    """The lines with that field, found as bytes, which spares parsing the others.
+
+    A text cannot be taken for a field: JSON writes its quotes with a backslash.
+    """
     wanted = mark.encode()
     if wanted not in lines:
         return

@@ -24,6 +24,9 @@ from trimtab.errors import StartupError
 READY_S = 300.0
 GRACE_S = 20.0
 """Between asking a process to end and ending it."""
+ASK_AGAIN_S = 4.0
+FORCED_S = 5.0
+"""For the system to end what is forced to."""
 POLL_S = 0.25
 TAIL_LINES = 15
 WATCHER = "trimtab"
@@ -151,7 +154,7 @@ class Supervisor:
         """End all processes with everything that they have started. A second Ctrl-C makes it short."""
         if not self._running:
             return
-        end_sessions([running.pid for running in self._running.values()])
+        _end_in_order({name: running.pid for name, running in self._running.items()}, self._home)
         for running in self._running.values():
             running.wait()
         self._running.clear()
@@ -250,7 +253,8 @@ def end_recorded(home: Home) -> list[str]:
         if watcher.name == WATCHER and watcher.pid != os.getpid() and watcher.is_there:
             _send(watcher.pid, signal.SIGTERM)
             _wait_for_end(watcher, GRACE_S + 5)
-    end_sessions([one.pid for one in everything if one.name != WATCHER and (one.is_there or _orphans(one))])
+    left = {one.name: one.pid for one in everything if one.name != WATCHER and (one.is_there or _orphans(one))}
+    _end_in_order(left, home)
     _record_file(home).unlink(missing_ok=True)
     return names
 
@@ -274,22 +278,36 @@ def _wait_for_end(one: Started, timeout_s: float) -> None:
         time.sleep(POLL_S)
 
 
+def _end_in_order(pids: Mapping[str, int], home: Home) -> None:
+    last = {process.name for process in processes(home) if process.ends_last}
+    end_sessions([pid for name, pid in pids.items() if name not in last])
+    end_sessions([pid for name, pid in pids.items() if name in last])
+
+
 def end_sessions(leaders: Sequence[int], grace_s: float = GRACE_S) -> None:
     """End sessions with all their members: ask first, and force those that are left after a while."""
     try:
         left = _ask(leaders, grace_s)
     except KeyboardInterrupt:
         left = _members(leaders)
-    for pid in left | _members(leaders):
+    left |= _members(leaders)
+    for pid in left:
         _send(pid, signal.SIGKILL)
+    deadline = time.monotonic() + FORCED_S
+    while _still_running(left) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
 
 
 def _ask(leaders: Sequence[int], grace_s: float) -> set[int]:
-    asked = _members(leaders)
-    for pid in asked:
-        _send(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while (left := _still_running(asked | _members(leaders))) and time.monotonic() < deadline:
+    """Ask more than once: at the first time, Airflow's scheduler goes on until its tasks have ended."""
+    deadline, next_s = time.monotonic() + grace_s, 0.0
+    seen, number = _members(leaders), signal.SIGTERM
+    while (left := _still_running(seen | _members(leaders))) and time.monotonic() < deadline:
+        if time.monotonic() >= next_s:
+            next_s = time.monotonic() + ASK_AGAIN_S
+            for pid in left:
+                _send(pid, number)
+            number = signal.SIGINT
         time.sleep(POLL_S)
     return left
 

@@ -24,6 +24,7 @@ PORTS_TRIED = 100
 
 QUIET = (
     "ignore:GitWildMatchPattern",
+    "ignore:Pydantic serializer warnings",  # of Airflow, whenever somebody reads the log of a task
     "ignore:Using `httpx` with",
     "ignore:starlette.middleware.wsgi is deprecated",
     # It looks at every loaded module for functions of NumPy, and meets Airflow's deprecated names.
@@ -202,6 +203,8 @@ class Process:
     """URL that answers with status 200; empty for a command that ends."""
     component: str = ""
     """Part of Airflow whose health that answer tells; empty if the status is enough."""
+    ends_last: bool = False
+    """Whether others still talk to it while they end."""
 
 
 PREPARATIONS = (
@@ -221,8 +224,15 @@ def processes(home: Home) -> list[Process]:
             name="mlflow",
             argv=("mlflow", "server", "--app-name", "basic-auth"),
             ready=f"http://{HOST}:{ports.mlflow}/health",
+            ends_last=True,
         ),
-        Process(name="api-server", argv=("airflow", "api-server"), ready=airflow, component="metadatabase"),
+        Process(
+            name="api-server",
+            argv=("airflow", "api-server"),
+            ready=airflow,
+            component="metadatabase",
+            ends_last=True,
+        ),
         Process(name="scheduler", argv=("airflow", "scheduler", quiet), ready=airflow, component="scheduler"),
         Process(name="dag-processor", argv=("airflow", "dag-processor"), ready=airflow, component="dag_processor"),
         Process(name="triggerer", argv=("airflow", "triggerer", quiet), ready=airflow, component="triggerer"),
