@@ -23,7 +23,7 @@ from trimtab.cli.topology import AIRFLOW_USER, HOST, Home, environment
 
 MODEL = "flight_air_time"
 FIRST, TRAINED, LOADED = date(2013, 1, 1), date(2013, 1, 21), date(2013, 1, 29)
-NO_OP_DAG = '''
+NO_OP_DAG = """
 from datetime import datetime, timezone
 from airflow.sdk import DAG, task
 
@@ -34,7 +34,7 @@ with DAG("no_op", schedule=None, start_date=datetime(2013, 1, 1, tzinfo=timezone
         return 1
 
     no_op()
-'''
+"""
 
 
 def main(days: int) -> None:
@@ -74,15 +74,18 @@ def _measure(home: Home, days: int) -> dict[str, list[float]]:
     airflow.wait_for_dags(["no_op", f"{MODEL}.daily"])
     for dag_id in ("no_op", f"{MODEL}.daily"):
         airflow.unpause(dag_id)
+    return _run_days(airflow, [LOADED + timedelta(days=offset) for offset in range(1, days + 2)])
+
+
+def _run_days(airflow: AirflowApi, days: list[date]) -> dict[str, list[float]]:
     durations: dict[str, list[float]] = {}
-    for offset in range(1, days + 2):
-        day = LOADED + timedelta(days=offset)
+    for day in days:
         for dag_id in (f"{MODEL}.daily", "no_op"):
             run_id = airflow.run_day(dag_id, day)
             state = airflow.wait_for_run(dag_id, run_id)
             if state != "success":
                 raise SystemExit(f"{dag_id} {run_id} ended as {state}")
-            if offset > 1:  # the first run of an installation pays for what is made once
+            if day > days[0]:  # the first run of an installation pays for what is made once
                 for task_id, seconds in _durations(airflow, dag_id, run_id).items():
                     durations.setdefault(task_id, []).append(seconds)
     return durations

@@ -1,6 +1,6 @@
 """`<model>.daily`: take in a day's batch, score it, and judge whether the model is still true."""
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
@@ -18,7 +18,7 @@ RETRIES = {"retries": 4, "retry_delay": timedelta(seconds=10), "retry_exponentia
 
 def midnight(day: date) -> datetime:
     """The start of a day in UTC."""
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 for folder in model_folders():

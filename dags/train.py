@@ -71,9 +71,7 @@ for folder in model_folders():
         evaluate = EvaluateOperator(
             task_id="evaluate", model=model, as_of=AS_OF, snapshot=snapshot.output, runs=train.output
         )
-        gate = GateOperator(
-            task_id="gate", model=model, as_of=AS_OF, snapshot=snapshot.output, best=evaluate.output
-        )
+        gate = GateOperator(task_id="gate", model=model, as_of=AS_OF, snapshot=snapshot.output, best=evaluate.output)
         register = RegisterOperator(
             task_id="register", model=model, as_of=AS_OF, best=evaluate.output, decision=gate.output
         )

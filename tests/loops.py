@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+
 from doubles import ROOT, FolderRegistry
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.gx_validator import GxValidator
@@ -273,10 +274,14 @@ def registry_content(folder: Path, model: str) -> dict[str, Any]:
         del run["digest"]
         package = {file.name: file.read_bytes() for file in (folder / model / run_id / "package").iterdir()}
         estimator = registry.load(run_id=run_id)._estimator
-        width = len(json.loads(package["encoder.json"])["numeric"]) + len(json.loads(package["encoder.json"])["categories"])
+        width = len(json.loads(package["encoder.json"])["numeric"]) + len(
+            json.loads(package["encoder.json"])["categories"]
+        )
         matrix = np.random.default_rng(0).integers(0, 9, (20, width)).astype(np.float64)
         run["predictions"] = estimator.predict(matrix).tolist()
-        run["files"] = {name: hash_of(content) for name, content in sorted(package.items()) if name != "estimator.skops"}
+        run["files"] = {
+            name: hash_of(content) for name, content in sorted(package.items()) if name != "estimator.skops"
+        }
     return state
 
 

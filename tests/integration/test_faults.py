@@ -2,21 +2,19 @@
 
 import json
 import multiprocessing
-import os
 import resource
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import loops
 import numpy as np
 import pandas as pd
 import pytest
+
 from loops import FIRST, LAST, SECOND_TRAINING, Loop, days, load_folder, run_loop, small_flights
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.ledger_schema import migrate
@@ -95,9 +93,7 @@ def test_loop_releases_twice_and_holds_what_it_should(clean: dict[str, Any]) -> 
     assert clean["moments"] > 40
 
 
-def test_every_day_run_three_times_changes_nothing(
-    model: Path, forkserver: ForkServerContext, tmp_path: Path
-) -> None:
+def test_every_day_run_three_times_changes_nothing(model: Path, forkserver: ForkServerContext, tmp_path: Path) -> None:
     for times in (1, 3):
         root = tmp_path / f"times_{times}"
         assert ended(forkserver, run_loop, model, root, FIRST, LAST, times=times).exitcode == 0
@@ -237,7 +233,9 @@ def test_one_of_two_writers_wins_the_ledger_and_the_other_is_told(
             "Ledger stream 'release' of model 'race': another writer took entry 1 before this one "
             "('approved' of '1'). Read the stream again and decide anew."
         )
-        assert [entry.payload for entry in SqlLedger(open_engine(url), "race").entries("release")] == [{"actor": winner}]
+        assert [entry.payload for entry in SqlLedger(open_engine(url), "race").entries("release")] == [
+            {"actor": winner}
+        ]
 
 
 def write_with_full_disk(root: str, outcome: Any) -> None:
@@ -275,7 +273,8 @@ def append_with_full_disk(url: str, outcome: Any) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     try:
         ledger.append(
-            Draft(stream="release", subject="1", kind="approved", as_of=DAY, payload={"why": "x" * 100_000}), after=after
+            Draft(stream="release", subject="1", kind="approved", as_of=DAY, payload={"why": "x" * 100_000}),
+            after=after,
         )
     except Exception as error:  # noqa: BLE001  # whichever way it fails
         outcome.put(type(error).__name__)
@@ -291,6 +290,7 @@ def test_full_disk_leaves_the_ledger_as_it_was(forkserver: ForkServerContext, tm
     assert outcome.get(timeout=60) == "LedgerUnavailableError"
     ledger = SqlLedger(open_engine(url), "race")
     assert ledger.entries("release") == []
-    assert ledger.append(
-        Draft(stream="release", subject="1", kind="requested", as_of=DAY, payload={}), after=0
-    ).sequence == 1
+    assert (
+        ledger.append(Draft(stream="release", subject="1", kind="requested", as_of=DAY, payload={}), after=0).sequence
+        == 1
+    )

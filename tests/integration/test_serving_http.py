@@ -17,7 +17,15 @@ import httpx
 import pytest
 import uvicorn
 
-from tests.unit.serving_doubles import (
+from trimtab.adapters.ledger_schema import migrate
+from trimtab.adapters.sql_ledger import open_engine
+from trimtab.adapters.stores import Addresses
+from trimtab.domain.columns import Columns
+from trimtab.domain.metrics import FloatArray
+from trimtab.errors import NotFoundError, RequestError
+from trimtab.serving.client import PredictionClient
+from trimtab.serving.server import build
+from unit.serving_doubles import (
     BEARER,
     FOLDER,
     MODEL,
@@ -29,14 +37,8 @@ from tests.unit.serving_doubles import (
     token_file,
     version_of,
 )
-from trimtab.adapters.ledger_schema import migrate
-from trimtab.adapters.sql_ledger import open_engine
-from trimtab.adapters.stores import Addresses
-from trimtab.domain.columns import Columns
-from trimtab.domain.metrics import FloatArray
-from trimtab.errors import NotFoundError, RequestError
-from trimtab.serving.client import PredictionClient
-from trimtab.serving.server import build
+
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+
 from trimtab.domain.columns import MAX_CATEGORIES, Columns, Encoder, row_keys, slice_names
 from trimtab.domain.spec import FeaturesSpec, SliceSpec
 
@@ -76,7 +77,11 @@ def test_slices_of_values_name_the_value() -> None:
 
 
 def test_key_joins_its_parts_and_writes_integers_without_a_point() -> None:
-    rows: Columns = {"carrier": objects(["UA", "AA"]), "flight": np.array([1545.0, 7.0]), "share": np.array([0.5, 1e15])}
+    rows: Columns = {
+        "carrier": objects(["UA", "AA"]),
+        "flight": np.array([1545.0, 7.0]),
+        "share": np.array([0.5, 1e15]),
+    }
     assert row_keys(rows, ("carrier", "flight", "share")).tolist() == ["UA|1545|0.5", "AA|7|1000000000000000"]
 
 

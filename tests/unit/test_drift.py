@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
+
 from trimtab.domain.drift import jensen_shannon_distance
 
 COUNTS = st.integers(2, 30).flatmap(

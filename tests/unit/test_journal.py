@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimtab.domain.journal import Draft, Entry, Payload, Stream, latest_by_subject, record
 from trimtab.errors import LedgerConflictError
 
@@ -35,9 +36,7 @@ def kinds(ledger: "SqlLedger", stream: Stream = "batch") -> list[tuple[str, str]
 
 
 @given(PAYLOADS)
-def test_any_payload_recorded_twice_leaves_one_entry(
-    ledger_of: "Callable[[str], SqlLedger]", payload: Payload
-) -> None:
+def test_any_payload_recorded_twice_leaves_one_entry(ledger_of: "Callable[[str], SqlLedger]", payload: Payload) -> None:
     ledger = ledger_of("once")
     subject = repr(payload)
     decision = Draft(stream="gate", subject=subject[:200], kind="promoted", as_of=DAY, payload=payload)

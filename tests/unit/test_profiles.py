@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimtab.domain.columns import Column, Columns
 from trimtab.domain.profiles import BINS, ColumnBins, ColumnProfile, bins_of, profile, total
 
@@ -46,9 +47,7 @@ def test_numeric_counts_and_missing_sum_to_the_rows(reference: list[float], valu
 
 
 @given(TEXTS, TEXTS)
-def test_categorical_counts_and_missing_sum_to_the_rows(
-    reference: list[str | None], values: list[str | None]
-) -> None:
+def test_categorical_counts_and_missing_sum_to_the_rows(reference: list[str | None], values: list[str | None]) -> None:
     counted = profile({"x": texts(values)}, bins_of({"x": texts(reference)}))
     column = counted.columns["x"]
     assert sum(column.counts) + column.missing == len(values)

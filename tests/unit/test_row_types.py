@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimtab.domain.row_types import LARGEST_INTEGER, typed
 from trimtab.domain.spec import ColumnType
 
@@ -59,7 +60,9 @@ def test_bad_value_is_named(text: str | None, kind: ColumnType, problem: str) ->
     assert column[0] is None if kind == "text" else np.isnan(column[0])
 
 
-@pytest.mark.parametrize(("text", "value"), [("12", 12.0), ("12.0", 12.0), (" 12 ", 12.0), ("-1e3", -1000.0), ("+7", 7.0)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("12", 12.0), ("12.0", 12.0), (" 12 ", 12.0), ("-1e3", -1000.0), ("+7", 7.0)]
+)
 def test_spellings_of_a_number_are_the_same_number(text: str, value: float) -> None:
     assert typed(objects([text]), "number")[0].tolist() == [value]
 

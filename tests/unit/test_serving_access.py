@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.serving_doubles import BEARER, MODEL, TOKEN, client, flights, new_service, token_file
 from trimtab.errors import NotFoundError, SpecError
 from trimtab.serving.tokens import TokenCheck, token_digest
+from unit.serving_doubles import BEARER, MODEL, TOKEN, client, flights, new_service, token_file
 
 GUARDED = [
     ("POST", f"/models/{MODEL}/predict"),

@@ -11,7 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.unit.serving_doubles import (
+from trimtab.domain.columns import Columns
+from trimtab.domain.metrics import FloatArray
+from trimtab.domain.release import Routing, routing
+from trimtab.serving import app as app_module
+from unit.serving_doubles import (
     MODEL,
     TOKEN,
     Row,
@@ -23,10 +27,6 @@ from tests.unit.serving_doubles import (
     raising,
     version_of,
 )
-from trimtab.domain.columns import Columns
-from trimtab.domain.metrics import FloatArray
-from trimtab.domain.release import Routing, routing
-from trimtab.serving import app as app_module
 
 PATH = f"/models/{MODEL}/predict"
 

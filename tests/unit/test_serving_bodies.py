@@ -12,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.serving_doubles import (
+from trimtab.adapters.model_folder import parse_spec
+from trimtab.domain.spec import ModelSpec
+from trimtab.serving.messages import example, request_type
+from unit.serving_doubles import (
     MODEL,
     Row,
     Service,
@@ -24,9 +27,6 @@ from tests.unit.serving_doubles import (
     new_service,
     version_of,
 )
-from trimtab.adapters.model_folder import parse_spec
-from trimtab.domain.spec import ModelSpec
-from trimtab.serving.messages import example, request_type
 
 PATH = f"/models/{MODEL}/predict"
 JSON = {"Content-Type": "application/json"}
@@ -311,7 +311,7 @@ def test_published_schema_has_the_columns_of_the_model_with_their_types(running:
 def odd_spec(columns: dict[str, str], event_day: dict[str, str]) -> ModelSpec:
     document = folder().spec.model_dump(mode="json", by_alias=True)
     document["rows"] = {"columns": columns, "key": [next(iter(columns))], "event_day": event_day}
-    document["slices"] = []
+    document["slices"], document["gate"] = [], {}
     return parse_spec(json.dumps(document), "odd.yaml")
 
 

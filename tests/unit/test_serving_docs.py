@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.unit.serving_doubles import client, new_service
 from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
+from unit.serving_doubles import client, new_service
 
 
 @pytest.fixture

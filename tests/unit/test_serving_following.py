@@ -9,7 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.unit.serving_doubles import (
+from trimtab.adapters.model_package import open_package
+from trimtab.domain.ports import Predictor
+from trimtab.serving.model_server import ModelServer
+from unit.serving_doubles import (
     MODEL,
     Service,
     client,
@@ -19,9 +22,6 @@ from tests.unit.serving_doubles import (
     package,
     version_of,
 )
-from trimtab.adapters.model_package import open_package
-from trimtab.domain.ports import Predictor
-from trimtab.serving.model_server import ModelServer
 
 PATH = f"/models/{MODEL}/predict"
 

@@ -202,8 +202,7 @@ def test_killed_writer_leaves_every_acknowledged_line_and_only_whole_ones_are_re
     assert process.stdout.readline().strip() == "1"
     time.sleep(0.3)
     process.kill()
-    acknowledged = 1 + len(process.stdout.read().splitlines())
-    process.wait()
+    acknowledged = 1 + len(process.communicate()[0].splitlines())
     log = FileTrafficLog(tmp_path, "m")
     assert log.count(ROUTING) >= acknowledged * 20
     writer(tmp_path, "next").write([FAILED])

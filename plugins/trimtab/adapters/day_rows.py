@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -114,7 +113,9 @@ def _split(table: TextTable, keys: NDArray[np.int64], day: date) -> tuple[NDArra
     unreadable = keys == UNKNOWN_DAY
     strangers = ~mask if table.only_this_day else unreadable & (_filled(keys) == wanted)
     broken = [
-        BrokenRow(row=int(table.row[index]), reason=_day_problem(int(keys[index]), day), raw=_raw(table.columns, index))
+        BrokenRow(
+            row=int(table.row[index]), reason=_day_problem(int(keys[index]), day), raw=_raw(table.columns, int(index))
+        )
         for index in np.flatnonzero(strangers)
     ]
     broken += [row for row in table.broken if table.only_this_day or _day_before(table.row, keys, row.row) == wanted]
@@ -175,4 +176,6 @@ def _wrong_date_form(table: TextTable, spec: RowsSpec) -> DataContractError:
 
 
 def _text_frame(columns: pa.Table) -> pd.DataFrame:
-    return pd.DataFrame({name: columns[name].to_numpy(zero_copy_only=False) for name in columns.column_names}, dtype=object)
+    return pd.DataFrame(
+        {name: columns[name].to_numpy(zero_copy_only=False) for name in columns.column_names}, dtype=object
+    )

@@ -74,7 +74,8 @@ class DeltaLake:
         rows = _read(existing, first, last, columns, part)
         rows = rows.sort_by([(name, "ascending") for name in (*PARTITIONS, ORDER)])
         keep = columns if columns is not None else [name for name in rows.column_names if name != ORDER]
-        return rows.select(keep).to_pandas()
+        frame: pd.DataFrame = rows.select(keep).to_pandas()
+        return frame
 
     def days(self, table: Table) -> Sequence[date]:
         """Days that have rows, read from the table's log alone."""
@@ -127,9 +128,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _read(
-    table: DeltaTable, first: date, last: date, columns: Sequence[str] | None, part: str | None
-) -> pa.Table:
+def _read(table: DeltaTable, first: date, last: date, columns: Sequence[str] | None, part: str | None) -> pa.Table:
     # The dataset opens only files of these days; without this, a day costs more with every day in the table.
     between = [("_day", ">=", first.isoformat()), ("_day", "<=", last.isoformat())]
     dataset = table.to_pyarrow_dataset(file_pruning_predicate=between)

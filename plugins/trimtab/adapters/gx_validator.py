@@ -12,8 +12,12 @@ import great_expectations as gx
 import pandas as pd
 import yaml
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
-from great_expectations.exceptions import GreatExpectationsError
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
+from great_expectations.exceptions.exceptions import GreatExpectationsError
 from great_expectations.expectations.expectation import (
     ColumnMapExpectation,
     ColumnPairMapExpectation,
@@ -51,7 +55,7 @@ class GxValidator:
         context = gx.get_context(
             mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
         )
-        context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         asset = context.data_sources.add_pandas("batch").add_dataframe_asset("batch")
         definition = asset.add_batch_definition_whole_dataframe("batch")
         suite = gx.ExpectationSuite(name="suite", expectations=self._expectations)
@@ -71,7 +75,7 @@ def _entries(file: Path) -> list[Any]:
     return entries
 
 
-def _configuration(entry: Any, position: int, file: str) -> ExpectationConfiguration:
+def _configuration(entry: Any, position: int, file: str) -> Expectation:
     where = f"entry {position + 1}"
     if not isinstance(entry, dict) or set(entry) - {"type", "kwargs", "severity"} or "type" not in entry:
         raise SpecError(file, where, "must have the keys type, kwargs and severity, and no others.")
@@ -79,7 +83,9 @@ def _configuration(entry: Any, position: int, file: str) -> ExpectationConfigura
         known = ", ".join(map(repr, SEVERITIES))
         raise SpecError(file, f"{where}.severity", f"must be one of {known}. Got {entry.get('severity')!r}.")
     if entry["type"] not in list_registered_expectation_implementations():
-        raise SpecError(file, f"{where}.type", f"Great Expectations has no expectation {entry['type']!r}. Mend the name.")
+        raise SpecError(
+            file, f"{where}.type", f"Great Expectations has no expectation {entry['type']!r}. Mend the name."
+        )
     configuration = ExpectationConfiguration(
         type=entry["type"], kwargs=entry.get("kwargs") or {}, severity=entry["severity"]
     )
@@ -92,9 +98,7 @@ def _configuration(entry: Any, position: int, file: str) -> ExpectationConfigura
 def _result(result: ExpectationValidationResult) -> ExpectationResult:
     configuration = result.expectation_config
     assert configuration is not None  # noqa: S101  # always set on a result of a suite
-    raised = result.exception_info and any(
-        info.get("raised_exception") for info in _exceptions(result.exception_info)
-    )
+    raised = result.exception_info and any(info.get("raised_exception") for info in _exceptions(result.exception_info))
     per_row = issubclass(get_expectation_impl(configuration.type), PER_ROW)
     index = (result.result or {}).get("unexpected_index_list") or []
     return ExpectationResult(

@@ -12,7 +12,7 @@ LOCK = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision, one process at a time and all or nothing. Repeating it changes nothing."""
+    """Bring the schema to the newest revision, one process at a time, all or nothing. Repeating it changes nothing."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:

@@ -132,7 +132,9 @@ def open_package(package: Package, *, expected_digest: str, name: str) -> Packag
     try:
         estimator = skops.io.loads(package[ESTIMATOR_FILE], trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException as exc:
-        raise ModelIntegrityError(f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded.") from exc
+        raise ModelIntegrityError(
+            f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded."
+        ) from exc
     spec = parse_spec(package[SPEC_FILE].decode(), f"{SPEC_FILE} of {name}")
     return PackagedPredictor(
         spec,

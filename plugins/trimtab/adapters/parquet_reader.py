@@ -38,7 +38,7 @@ class ParquetReader:
             table = pq.read_table(file, columns=[name for name in columns if name in names], use_threads=False)
         except (pa.ArrowInvalid, OSError) as exc:
             raise SourceUnreadableError(
-                f"{file} cannot be read as Parquet ({str(exc)[:200]}): it is cut off or something else. Deliver it again."
+                f"{file} cannot be read as Parquet ({str(exc)[:200]}): it is cut off or no such file. Deliver it again."
             ) from exc
         return _as_text(table, str(file), names, only_this_day=DAY in str(self._path))
 

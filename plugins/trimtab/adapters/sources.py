@@ -8,6 +8,7 @@ from trimtab.adapters.stores import UriOfConnection
 from trimtab.adapters.text_table import TextReader
 from trimtab.domain.spec import CsvSource, DeltaSource, ParquetSource, SqlSource
 
+
 def open_source(folder: ModelFolder, uri_of: UriOfConnection) -> DayRows:
     """Open the source of a model; nothing is read yet."""
     rows = folder.spec.rows

@@ -3,9 +3,22 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
-from sqlalchemy import JSON, Column, Date, DateTime, Engine, Integer, MetaData, String, Table, create_engine, event, func
+from sqlalchemy import (
+    JSON,
+    Column,
+    Date,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy import insert as insert_into
-from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import (
     DBAPIError,

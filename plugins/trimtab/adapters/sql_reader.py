@@ -37,7 +37,7 @@ class SqlReader:
                 rows = result.all()
         except DBAPIError as exc:
             raise SourceUnreadableError(
-                f"Query of connection {self._spec.connection!r} failed: {str(exc.orig)[:200]}. Try it by hand for {day}."
+                f"Query of connection {self._spec.connection!r} failed: {str(exc.orig)[:200]}. Try it for {day}."
             ) from exc
         texts = {
             name: pa.array([None if row[i] is None else str(row[i]) for row in rows], pa.string())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trimtab.adapters.model_folder import ModelFolder, find_folder
 from trimtab.domain.journal import Ledger
-from trimtab.domain.ports import Lake, Plotter, Registry, Source, Trainer, TrafficLog, Validator
+from trimtab.domain.ports import Lake, Plotter, Registry, Source, TrafficLog, Trainer, Validator
 from trimtab.errors import NotFoundError
 
 UriOfConnection = Callable[[str], str]

@@ -6,11 +6,11 @@ scheduled DAG in Airflow.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,8 @@ FIRST_WINDOW_DAYS = 83
 """1 January to the hold-out in the last week of March."""
 PER_SECOND = 40.0
 STEP_TIMEOUT_S = 600.0
+
+T = TypeVar("T")
 
 console = Console()
 
@@ -107,7 +109,9 @@ class Demo:
         if not decision.promote:
             raise DemoError(f"The gate refused the first champion: {decision.summary}")
         release_first(version, stores, as_of=self._plan.champion, actor="demo", reason="first champion")
-        self._note(self._plan.champion, f"version {version} trained, passed the gate and went live as the first champion")
+        self._note(
+            self._plan.champion, f"version {version} trained, passed the gate and went live as the first champion"
+        )
         return version
 
     def _load_watched(self, stores: Stores, version: str) -> None:
@@ -118,7 +122,10 @@ class Demo:
                 watch_day(day, stores)
                 finish_baking(version, stores, as_of=day)
                 advance()
-        self._note(self._plan.loaded, f"three quiet weeks scored; MAE of version {version}: {_mean_mae(stores, version):.1f} min")
+        self._note(
+            self._plan.loaded,
+            f"three quiet weeks scored; MAE of version {version}: {_mean_mae(stores, version):.1f} min",
+        )
 
     def _open_airflow(self) -> AirflowApi:
         url = f"http://{HOST}:{self._home.ports.airflow}"
@@ -136,16 +143,22 @@ class Demo:
             if decision.kind == "retrain":
                 self._note(day, f"decay found: {decision.payload['reason']}")
                 return day
-        raise DemoError(f"No decay was found until {self._plan.last}. Look at the verdicts on the page Trimtab in Airflow.")
+        raise DemoError(
+            f"No decay was found until {self._plan.last}. Look at the verdicts on the page Trimtab in Airflow."
+        )
 
     def _run_day(self, airflow: AirflowApi, stores: Stores, traffic: SteadyTraffic, day: date) -> Entry:
         began = time.monotonic()
         run_id = airflow.run_day(f"{MODEL}.daily", day)
         state = airflow.wait_for_run(f"{MODEL}.daily", run_id)
         if state != "success":
-            raise DemoError(f"Run {run_id} of {MODEL}.daily ended as {state}: {airflow.task_states(f'{MODEL}.daily', run_id)}")
+            raise DemoError(
+                f"Run {run_id} of {MODEL}.daily ended as {state}: {airflow.task_states(f'{MODEL}.daily', run_id)}"
+            )
         traffic.rows = _request_rows(stores, day)
-        decision = _wait_for(lambda: stores.ledger.entries("retraining", day.isoformat()), f"a decision about {day}")[-1]
+        decision = _wait_for(lambda: stores.ledger.entries("retraining", day.isoformat()), f"a decision about {day}")[
+            -1
+        ]
         verdict = stores.ledger.entries("verdict", day.isoformat())[-1]
         console.print(
             f"  {day}  {verdict.kind:<16} {_errors_of(stores, day - timedelta(days=1)):<24} {decision.kind:<9} "
@@ -179,12 +192,16 @@ class Demo:
             entries = stores.ledger.entries("release", version)
             for entry in entries[seen:]:
                 name = entry.payload.get("step") or entry.kind
-                self._note(entry.as_of, f"release of version {version}: {name} {entry.payload.get('actor', '')}".rstrip())
+                self._note(
+                    entry.as_of, f"release of version {version}: {name} {entry.payload.get('actor', '')}".rstrip()
+                )
             seen = len(entries)
             if entries[-1].kind == "live":
                 return
             if entries[-1].kind in ("rejected", "rolled_back"):
-                raise DemoError(f"Release of version {version} was {entries[-1].kind}: {entries[-1].payload.get('reason')}")
+                raise DemoError(
+                    f"Release of version {version} was {entries[-1].kind}: {entries[-1].payload.get('reason')}"
+                )
             time.sleep(0.5)
         raise DemoError(f"Release of version {version} is not live after {timeout:.0f} s. Look at {dag_id} in Airflow.")
 
@@ -249,7 +266,7 @@ def _error_table(stores: Stores, previous: str, version: str) -> Table:
     table = Table("day", f"MAE of version {previous}", f"MAE of version {version}", title="Before and after, minutes")
     days = _measured(stores)
     both = {day: values for day, values in days.items() if version in values}
-    before = {day: values for day, values in list(days.items())[-7 - len(both) : -len(both)]}
+    before = dict(list(days.items())[-7 - len(both) : -len(both)])
     table.add_row("week before", f"{_average(before, previous):.1f}", "")
     for day, values in both.items():
         table.add_row(day, _mae_text(values.get(previous)), _mae_text(values[version]))
@@ -258,7 +275,9 @@ def _error_table(stores: Stores, previous: str, version: str) -> Table:
 
 
 def _measured(stores: Stores) -> dict[str, dict[str, Any]]:
-    return {day: dict(entry.payload) for day, entry in sorted(latest_by_subject(stores.ledger.entries("feedback")).items())}
+    return {
+        day: dict(entry.payload) for day, entry in sorted(latest_by_subject(stores.ledger.entries("feedback")).items())
+    }
 
 
 def _average(days: dict[str, dict[str, Any]], version: str) -> float:
@@ -280,7 +299,7 @@ def _errors_of(stores: Stores, day: date) -> str:
 
 
 def _baked_days(stores: Stores, version: str) -> list[str]:
-    from trimtab.stages.release import labelled_days  # noqa: PLC0415
+    from trimtab.stages.release import labelled_days
 
     return list(labelled_days(version, stores.ledger))
 
@@ -293,8 +312,9 @@ def _request_rows(stores: Stores, day: date) -> list[dict[str, Any]]:
     """Rows of a day as an application would send them."""
     frame = stores.lake.read("batches", day, day)[list(stores.folder.spec.rows.columns)]
     integers = [name for name, kind in stores.folder.spec.rows.columns.items() if kind == "integer"]
-    frame = frame.astype({name: "int64" for name in integers}).astype(object)
-    return list(frame.where(pd.notna(frame), None).to_dict(orient="records"))
+    frame = frame.astype(dict.fromkeys(integers, "int64")).astype(object)
+    records = frame.where(pd.notna(frame), None).to_dict(orient="records")
+    return [{str(name): value for name, value in record.items()} for record in records]
 
 
 def _days(first: date, last: date) -> Iterator[date]:
@@ -304,7 +324,7 @@ def _days(first: date, last: date) -> Iterator[date]:
         day += timedelta(days=1)
 
 
-def _wait_for(question: Any, what: str, timeout_s: float = 180.0) -> Any:
+def _wait_for(question: Callable[[], T], what: str, timeout_s: float = 180.0) -> T:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if answer := question():
@@ -315,7 +335,13 @@ def _wait_for(question: Any, what: str, timeout_s: float = 180.0) -> Any:
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Any]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

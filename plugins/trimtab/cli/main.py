@@ -146,9 +146,11 @@ def down() -> None:
 def demo(
     *,
     hands_on: Annotated[
-        bool, typer.Option("--hands-on", help="Wait for you to approve the release in Airflow.")
+        bool, typer.Option("--hands-on", envvar="HANDS_ON", help="Wait for you to approve the release in Airflow.")
     ] = False,
-    stay: Annotated[bool, typer.Option("--stay", help="Keep the servers running at the end, until Ctrl-C.")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay/--no-stay", help="Keep the servers running at the end, until Ctrl-C.")
+    ] = True,
 ) -> None:
     """Show a year's life of a model on recorded flights: decay, retraining, and a guarded release."""
     from trimtab.cli.demo import run_demo

@@ -30,7 +30,9 @@ class SteadyTraffic:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop after the request that is under way."""
         self._stop.set()
         self._thread.join(timeout=35)

@@ -25,4 +25,3 @@ def _relative_entropy(p: FloatArray, q: FloatArray) -> float:
     """Kullback-Leibler divergence to base 2; q is positive wherever p is."""
     present = p > 0
     return float((p[present] * np.log2(p[present] / q[present])).sum())
-

@@ -1,4 +1,4 @@
-"""Feature functions of a model folder, resolved by name: a function's name is the feature, its parameters the inputs."""
+"""Feature functions of a model folder: a function's name is the feature, its parameters the inputs."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -56,7 +56,9 @@ class FeatureCode:
         if name not in self._functions:
             asked = f" (needed by {path[-1]!r})" if path else ""
             raise SpecError(
-                "features.py", name, f"is neither a column of rows.columns nor a function here{asked}. Add one of the two."
+                "features.py",
+                name,
+                f"is neither a column of rows.columns nor a function here{asked}. Add one of the two.",
             )
         for parameter in _parameters(self._functions[name]):
             self._check(parameter, rows, (*path, name))

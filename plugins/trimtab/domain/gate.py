@@ -82,7 +82,7 @@ def paired_test(first: FloatArray, second: FloatArray, day: NDArray[np.object_],
     Source: paired t test on cluster means, as in Cameron & Miller, "A Practitioner's Guide to Cluster-Robust
     Inference", J. Human Resources 50 (2015), for few clusters.
     """
-    from scipy.special import stdtr  # noqa: PLC0415  # 0.2 s that a routing decision need not pay
+    from scipy.special import stdtr  # 0.2 s that a routing decision need not pay
 
     _, index = np.unique(day.astype(str), return_inverse=True)
     rows = np.bincount(index)
@@ -91,10 +91,8 @@ def paired_test(first: FloatArray, second: FloatArray, day: NDArray[np.object_],
     if count < 2:  # noqa: PLR2004  # a spread needs two days
         return PairedTest(mean=float(means.mean()) if count else float("nan"), p_value=float("nan"), days=count)
     spread = means.std(ddof=1) / np.sqrt(count)
-    if spread == 0:
-        p_value = 0.0 if means.mean() < 0 else 1.0
-    else:
-        p_value = float(stdtr(count - 1, means.mean() / spread))
+    certain = 0.0 if means.mean() < 0 else 1.0
+    p_value = certain if spread == 0 else float(stdtr(count - 1, means.mean() / spread))
     return PairedTest(mean=float(means.mean()), p_value=p_value, days=count)
 
 

@@ -38,6 +38,4 @@ def errors(y_true: FloatArray, y_pred: FloatArray) -> Errors:
 
 def errors_by(groups: NDArray[np.object_], y_true: FloatArray, y_pred: FloatArray) -> Mapping[str, Errors]:
     """Errors of each group of rows; `groups` (n,) holds the group's name of each row."""
-    return {
-        str(name): errors(y_true[groups == name], y_pred[groups == name]) for name in sorted(set(groups.tolist()))
-    }
+    return {str(name): errors(y_true[groups == name], y_pred[groups == name]) for name in sorted(set(groups.tolist()))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import date
@@ -41,8 +41,10 @@ class Lake(Protocol):
         part: str | None = None,
         version: int | None = None,
     ) -> pd.DataFrame:
-        """Rows of the days first to last, both included, in the order they were written, as of a version of the
-        table if that is given; empty and without columns if the table does not exist."""
+        """Rows of the days first to last, both included, in the order they were written.
+
+        As of a version of the table if that is given; empty and without columns if the table does not exist.
+        """
         ...
 
     def days(self, table: Table) -> Sequence[date]:
@@ -157,7 +159,9 @@ class Trainer(Protocol):
         """Features (n each) of rows (n each)."""
         ...
 
-    def fit(self, candidate: CandidateSpec, encoder: Encoder, matrix: FloatArray, y_true: FloatArray, seed: int) -> Fitted:
+    def fit(
+        self, candidate: CandidateSpec, encoder: Encoder, matrix: FloatArray, y_true: FloatArray, seed: int
+    ) -> Fitted:
         """Fit a candidate to a matrix (n, p) and labels (n,); the same arguments give the same estimator."""
         ...
 

@@ -85,7 +85,9 @@ PREDICTION = "prediction"
 
 def bins_of(columns: Columns) -> dict[str, ColumnBins]:
     """Bins for each column: quantiles of a number, the values of a category."""
-    return {name: _numeric_bins(values) if _is_number(values) else _categories(values) for name, values in columns.items()}
+    return {
+        name: _numeric_bins(values) if _is_number(values) else _categories(values) for name, values in columns.items()
+    }
 
 
 def profile(columns: Columns, bins: Mapping[str, ColumnBins]) -> Profile:

@@ -190,9 +190,9 @@ def guard_step(champion: ArmTraffic, challenger: ArmTraffic, *, requests: int, s
     if champion.requests == 0:
         return GuardReport(outcome="wait", reasons=("no request of the champion to compare latency with",))
     ratio = challenger.latency_ms_p50 / champion.latency_ms_p50
-    figures = (
-        f"{challenger.requests} requests, no failure",
+    latency = (
         f"median latency {challenger.latency_ms_p50:.2f} ms against {champion.latency_ms_p50:.2f} ms "
-        f"({ratio:.2f} x, {spec.max_latency_ratio:g} x allowed)",
+        f"({ratio:.2f} x, {spec.max_latency_ratio:g} x allowed)"
     )
+    figures = (f"{challenger.requests} requests, no failure", latency)
     return GuardReport(outcome="pass" if ratio <= spec.max_latency_ratio else "trip", reasons=figures)

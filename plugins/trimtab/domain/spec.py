@@ -225,7 +225,8 @@ class GateSpec(Section):
         0.05, description="One-sided level of the paired tests against the champion and the trivial baseline."
     )
     baseline_by: tuple[str, ...] = Field(
-        (), description="The trivial baseline is the mean label of rows that agree in these columns; empty: of all rows."
+        (),
+        description="The trivial baseline is the mean label of rows that agree in these columns; empty: of all rows.",
     )
     min_days: Annotated[int, Field(ge=3)] = Field(5, description="Labelled days needed; fewer is no evidence.")
     min_rows: Annotated[int, Field(ge=1)] = Field(100, description="Labelled rows needed; fewer is no evidence.")
@@ -326,7 +327,9 @@ class ModelSpec(Section):
     @model_validator(mode="after")
     def _label_is_not_a_column(self) -> "ModelSpec":
         if self.label.column in self.rows.columns:
-            raise ValueError(f"label column {self.label.column!r} is in rows.columns too: the model would see the answer")
+            raise ValueError(
+                f"label column {self.label.column!r} is in rows.columns too: the model would see the answer"
+            )
         return self
 
     @model_validator(mode="after")

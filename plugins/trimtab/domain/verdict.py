@@ -206,7 +206,7 @@ def _upper_limit(reference: FloatArray, horizon: int, alpha: float) -> float:
     Source: Box, Jenkins, Reinsel, "Time Series Analysis", ch. 2 (variance of a mean under autocorrelation); the
     correction of the lag-1 autocorrelation r by (1 + 4 r) / n is Marriott & Pope, Biometrika 41 (1954).
     """
-    from scipy.special import stdtrit  # noqa: PLC0415  # 0.2 s that reading a verdict need not pay
+    from scipy.special import stdtrit  # 0.2 s that reading a verdict need not pay
 
     count = len(reference)
     correlation = _autocorrelation(reference)

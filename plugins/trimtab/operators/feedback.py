@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 class FeedbackOperator(ModelOperator):
-    """Store the labels that arrive on this day, bring in what the prediction service answered for their rows, and
-    measure the errors of each version.
+    """Store the labels that arrive on this day, and measure the errors of what had been predicted for their rows.
+
+    What the prediction service has answered for those rows is brought into the lake first.
 
     XCom: the labelled day, its rows, labels and errors.
     """

@@ -68,7 +68,9 @@ def checked_event(event: Mapping[str, Any] | None) -> str:
     if status == ERROR:
         raise AirflowFailException(str((event or {}).get("message")))
     if status not in (READY, TIMEOUT):
-        raise AirflowFailException(f"The trigger sent {event!r}, not a status of {READY!r} or {TIMEOUT!r}. Clear the task.")
+        raise AirflowFailException(
+            f"The trigger sent {event!r}, not a status of {READY!r} or {TIMEOUT!r}. Clear the task."
+        )
     return str(status)
 
 

@@ -22,6 +22,4 @@ class ProfileBatchOperator(ModelOperator):
         from trimtab.stages.profile_batch import profile_batch  # noqa: PLC0415
 
         rows = stores.folder.spec.rows
-        return as_json(
-            profile_batch(day, lake=stores.lake, ledger=stores.ledger, registry=stores.registry, rows=rows)
-        )
+        return as_json(profile_batch(day, lake=stores.lake, ledger=stores.ledger, registry=stores.registry, rows=rows))

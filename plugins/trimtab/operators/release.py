@@ -170,9 +170,7 @@ class ReleaseStepOperator(ReleaseOperator):
         from trimtab.stages.release import watch_step  # noqa: PLC0415
 
         spec = stores.folder.spec.release
-        report = watch_step(
-            self.version, self._step(stores), spec=spec, ledger=stores.ledger, traffic=stores.traffic
-        )
+        report = watch_step(self.version, self._step(stores), spec=spec, ledger=stores.ledger, traffic=stores.traffic)
         if report.outcome == "wait" and wait:
             deadline = deadline_in(timedelta(hours=spec.hold_hours))
             self.log.info("Waiting: %s.", "; ".join(report.reasons))
@@ -233,9 +231,7 @@ class BakeOperator(ReleaseOperator):
             self.defer(trigger=trigger, method_name="execute_complete")
         result = _passed(self, context, report)
         day = business_day(stores.lake, day)
-        finish_release(
-            self.version, as_of=day, reasons=report.reasons, ledger=stores.ledger, registry=stores.registry
-        )
+        finish_release(self.version, as_of=day, reasons=report.reasons, ledger=stores.ledger, registry=stores.registry)
         return result
 
 

@@ -54,7 +54,9 @@ class DriftSensor(BaseSensorOperator):
         """Give the verdict, or fail if the day has not been judged in time."""
         found = _verdict(StoresHook(self.model).stores(), date.fromisoformat(day))
         if checked_event(event) == TIMEOUT or found is None:
-            raise AirflowFailException(f"No verdict of {day} within {self.longest}. Look at {self.model}.daily of that day.")
+            raise AirflowFailException(
+                f"No verdict of {day} within {self.longest}. Look at {self.model}.daily of that day."
+            )
         return found
 
     def _day(self, stores: "Stores", context: "Context") -> date:

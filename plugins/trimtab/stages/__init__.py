@@ -1,1 +1,1 @@
-"""Use cases, one per step: ports in, results out. They know nothing of Airflow, so DAGs, commands and tests share them."""
+"""Use cases, one per step: ports in, results out. Nothing of Airflow: DAGs, commands and tests share them."""

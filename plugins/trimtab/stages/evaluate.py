@@ -92,7 +92,9 @@ def compare(
     """Predictions of trial, champion and trivial baseline for all labelled rows of the hold-out."""
     holdout = read_labelled(taken, taken.holdout_first, taken.last_labelled, lake, rows)
     trial = lake.read("predictions", taken.holdout_first, taken.last_labelled, part=trial_part(training_id))
-    predicted = {(day, key): value for day, key, value in zip(trial["_day"], trial["_key"], trial["prediction"], strict=True)}
+    predicted = {
+        (day, key): value for day, key, value in zip(trial["_day"], trial["_key"], trial["prediction"], strict=True)
+    }
     train_rows = read_labelled(taken, *taken.trial_window(candidate), lake, rows)
     champion = _champion(taken, trainer, ledger)
     known = {**holdout.rows, **trainer.features(holdout.rows)}

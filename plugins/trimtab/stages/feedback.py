@@ -77,8 +77,6 @@ def _measure(day: date, lake: Lake, labels: pd.DataFrame) -> Mapping[str, Errors
     predictions = predictions[predictions["_part"].isin([BATCH, ONLINE])]
     joined = predictions.drop_duplicates(["_key", "version"]).merge(labels, on="_key")
     return {
-        str(version): errors(
-            group["label"].to_numpy(dtype=np.float64), group["prediction"].to_numpy(dtype=np.float64)
-        )
+        str(version): errors(group["label"].to_numpy(dtype=np.float64), group["prediction"].to_numpy(dtype=np.float64))
         for version, group in joined.groupby("version", sort=True)
     }

@@ -176,7 +176,8 @@ def _compare_live(version: str, previous: str, days: Sequence[str], lake: Lake) 
     if previous not in joined or version not in joined:
         return GuardReport(outcome="wait", reasons=("the two versions have not predicted the same rows yet",))
     joined = joined.dropna(subset=[version, previous])
-    losses = {name: np.abs(joined[name] - joined["label"]).to_numpy(dtype=np.float64) for name in (version, previous)}
+    label = joined["label"].to_numpy(dtype=np.float64)
+    losses = {name: np.abs(joined[name].to_numpy(dtype=np.float64) - label) for name in (version, previous)}
     test = paired_test(losses[previous], losses[version], joined["_day"].to_numpy(dtype=object))
     if np.isnan(test.p_value):
         return GuardReport(outcome="wait", reasons=(f"{test.days} days with rows that both predicted, 2 are needed",))

@@ -42,9 +42,7 @@ def score(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, rows: Ro
     if route.champion is None:
         return ScoreResult(rows=0, champion=None, versions=())
     columns = columns_of(batch, rows) if len(batch) else {}
-    predictions = {
-        version: registry.load(version=version).predict(columns) for version in route.versions if len(batch)
-    }
+    predictions = {version: registry.load(version=version).predict(columns) for version in route.versions if len(batch)}
     lake.write("predictions", day, _frame(batch, route, predictions), part=PART)
     return ScoreResult(rows=len(batch), champion=route.champion, versions=route.versions)
 
@@ -54,7 +52,8 @@ def _frame(batch: pd.DataFrame, route: Routing, predictions: Mapping[str, FloatA
         return pd.DataFrame()
     keys = batch["_key"].to_numpy(dtype=object)
     arms = np.array([route.arm(key) for key in keys], dtype=object)
-    answering = np.where(arms == "challenger", route.challenger, route.champion)
+    version_of = {"champion": route.champion, "challenger": route.challenger}
+    answering = np.array([version_of[arm] for arm in arms], dtype=object)
     frames = [
         pd.DataFrame(
             {

@@ -149,9 +149,7 @@ def _reference(recipe: _Recipe, labelled: Labelled, out_of_sample: FloatArray) -
         str(day): profile({name: values[labelled.day == day] for name, values in columns.items()}, bins)
         for day in np.unique(labelled.day.astype(str))
     }
-    return Reference(
-        bins=bins, days=days, errors=dict(errors_of_days(labelled.day, labelled.y_true, out_of_sample))
-    )
+    return Reference(bins=bins, days=days, errors=dict(errors_of_days(labelled.day, labelled.y_true, out_of_sample)))
 
 
 def _params(candidate: CandidateSpec, taken: Snapshot, final: Labelled, seed: int) -> dict[str, str]:

@@ -32,10 +32,7 @@ class ValidateResult:
         """One sentence for the log and the UI."""
         if not self.accepted:
             return "Batch blocked: " + "; ".join(self.failures[:MAX_EXAMPLES]) + "."
-        return (
-            f"{self.rows_accepted} rows accepted, {self.rows_quarantined} set aside, "
-            f"{len(self.warnings)} warnings."
-        )
+        return f"{self.rows_accepted} rows accepted, {self.rows_quarantined} set aside, {len(self.warnings)} warnings."
 
 
 def validate(day: date, *, validator: Validator, lake: Lake, ledger: Ledger) -> ValidateResult:

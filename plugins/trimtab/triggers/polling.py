@@ -25,7 +25,7 @@ class PollTrigger(BaseTrigger):
     """
 
     def __init__(self, *, model: str, deadline: str, poll_s: float = 2.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own
         self.model, self.deadline, self.poll_s = model, deadline, poll_s
 
     @abstractmethod
@@ -47,14 +47,18 @@ class PollTrigger(BaseTrigger):
         while True:
             try:
                 if await asyncio.to_thread(self.is_ready, stores):
-                    yield TriggerEvent({"status": READY})
+                    yield _event(READY)
                     return
             except TrimtabError as exc:
                 if not exc.retryable:
-                    yield TriggerEvent({"status": ERROR, "message": str(exc)})
+                    yield _event(ERROR, str(exc))
                     return
                 self.log.warning("%s", exc)
             if datetime.now(UTC) >= deadline:
-                yield TriggerEvent({"status": TIMEOUT})
+                yield _event(TIMEOUT)
                 return
             await asyncio.sleep(self.poll_s)
+
+
+def _event(status: str, message: str = "") -> TriggerEvent:
+    return TriggerEvent({"status": status, "message": message})  # type: ignore[no-untyped-call]  # Airflow's own
