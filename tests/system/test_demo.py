@@ -1,5 +1,8 @@
 """The whole loop for real: Airflow, MLflow, Great Expectations, the service, the demo's own days."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -7,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from trimtab.adapters.stores import Addresses, Stores
+from trimtab.cli.airflow_api import AirflowApi
 from trimtab.cli.demo import MODEL, Demo, Plan
 from trimtab.cli.processes import Supervisor
-from trimtab.cli.topology import Home, environment
+from trimtab.cli.topology import AIRFLOW_USER, HOST, Home, environment
 from trimtab.domain.release import releases, routing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(840)]
@@ -19,16 +23,21 @@ PLAN = Plan(loaded=date(2013, 5, 4))
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Home]:
-    """A home on PostgreSQL where that is installed, else on SQLite, after the demo has run on it."""
-    home = Home(Path(tmp_path_factory.mktemp("home")), postgres_url)
-    with Supervisor(home) as supervisor:
-        Demo(home, hands_on=False, plan=PLAN).run(supervisor)
-        yield home
+def home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Home:
+    """A home on PostgreSQL where that is installed, else on SQLite."""
+    return Home(Path(tmp_path_factory.mktemp("home")), postgres_url)
 
 
 @pytest.fixture(scope="module")
-def stores(home: Home) -> Stores:
+def servers(home: Home) -> Iterator[Supervisor]:
+    """Everything that `make up` starts, after the demo has run on it."""
+    with Supervisor(home) as supervisor:
+        Demo(home, hands_on=False, plan=PLAN).run(supervisor)
+        yield supervisor
+
+
+@pytest.fixture(scope="module")
+def stores(home: Home, servers: Supervisor) -> Stores:
     """The stores that the demo has filled."""
     return Stores(Addresses.from_environment(environment(home)), MODEL, str)
 
@@ -79,3 +88,29 @@ def test_registry_mirrors_the_ledger(stores: Stores) -> None:
     tags = client.get_model_version(MODEL, "2").tags
     assert tags["trimtab.gate"] == "promoted"
     assert tags["trimtab.release"] == "done"
+
+
+def test_training_outlives_a_registry_that_hangs_for_a_minute(home: Home, servers: Supervisor, stores: Stores) -> None:
+    """The task is retried within bounds, and the training leaves one run and one version."""
+    from mlflow import MlflowClient  # slow
+
+    airflow = AirflowApi(f"http://{HOST}:{home.ports.airflow}", AIRFLOW_USER, home.secret("airflow_admin_password"))
+    client = MlflowClient()
+    versions = {version.version for version in client.search_model_versions(f"name = '{MODEL}'")}
+    registry = servers.pid("mlflow")
+    os.killpg(registry, signal.SIGSTOP)
+    try:
+        run_id = airflow.run(f"{MODEL}.train", "outage", {"as_of": "2013-05-06", "reason": "registry outage"})
+        time.sleep(60)
+        assert airflow.run_state(f"{MODEL}.train", run_id) == "running"
+    finally:
+        os.killpg(registry, signal.SIGCONT)
+    assert airflow.wait_for_run(f"{MODEL}.train", run_id, timeout_s=240) == "success"
+    assert len({version.version for version in client.search_model_versions(f"name = '{MODEL}'")} - versions) == 1
+    experiment = client.get_experiment_by_name(MODEL)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`trimtab.reason` = 'registry outage'")
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    attempts = [task for task in airflow.tasks(f"{MODEL}.train", run_id) if task["task_id"] == "train"]
+    assert attempts[0]["try_number"] > 1
+    assert attempts[0]["duration"] < 30

@@ -32,20 +32,11 @@ from trimtab.domain.journal import Draft, Entry, Ledger, Stream
 from trimtab.domain.verdict import Finding, Status
 from trimtab.errors import NotFoundError
 from trimtab.ui import chart
+from trimtab.ui.history import Bounds, Marker, Measured, ModelHistory
 from trimtab.ui.pages import HEADERS, ago, number, source_hash
 from trimtab.ui.queries import ModelPage, StatusReader
 from trimtab.ui.routes import create_app
-from trimtab.ui.status import (
-    STREAMS,
-    Bounds,
-    Level,
-    Marker,
-    Measured,
-    ModelHistory,
-    ModelStatus,
-    closest,
-    nearness,
-)
+from trimtab.ui.status import STREAMS, Level, ModelStatus, closest, nearness
 
 MODEL = "flight_air_time"
 NOW = datetime(2013, 4, 20, 6, 0, tzinfo=UTC)
@@ -484,7 +475,7 @@ def test_the_timeline_has_the_last_fifty_entries_of_all_streams_newest_first(wor
 @pytest.mark.parametrize(
     ("stream", "kind", "payload", "text"),
     [
-        ("batch", "accepted", {"rows_accepted": 9, "warnings": ["odd"]}, "9 rows accepted, 0 set aside; odd"),
+        ("batch", "accepted", {"rows_accepted": 9, "warnings": ["odd"]}, "9 rows accepted, 0 quarantined; odd"),
         ("feedback", "measured", {"1": {"mae": 8.25, "rows": 9}}, "version 1: MAE 8.25 on 9 rows"),
         ("verdict", "ok", {"summary": "fine"}, "fine"),
         ("gate", "refused", {"summary": "no better"}, "no better"),

@@ -57,6 +57,11 @@ class AirflowApi:
         )
         return str(run["dag_run_id"])
 
+    def run(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> str:
+        """Start a run with params; its run id."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        return str(self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
     def wait_for_run(self, dag_id: str, run_id: str, timeout_s: float = 300) -> str:
         """State that a run ends in; 'timeout' if it does not end."""
         for _ in _until(timeout_s):

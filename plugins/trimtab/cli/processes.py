@@ -24,7 +24,7 @@ from trimtab.errors import StartupError
 READY_S = 300.0
 GRACE_S = 20.0
 """Between asking a process to end and ending it."""
-ASK_AGAIN_S = 4.0
+ASK_AGAIN_S = 2.0
 FORCED_S = 5.0
 """For the system to end what is forced to."""
 POLL_S = 0.25
@@ -145,6 +145,10 @@ class Supervisor:
     def ended(self) -> list[str]:
         """Servers that have ended by themselves."""
         return [name for name, running in self._running.items() if running.poll() is not None]
+
+    def pid(self, name: str) -> int:
+        """Process id of a server, which leads a session and a group of its own."""
+        return self._running[name].pid
 
     def tail(self, name: str) -> str:
         """The last lines of a process's log."""
@@ -299,7 +303,7 @@ def end_sessions(leaders: Sequence[int], grace_s: float = GRACE_S) -> None:
 
 
 def _ask(leaders: Sequence[int], grace_s: float) -> set[int]:
-    """Ask more than once: at the first time, Airflow's scheduler goes on until its tasks have ended."""
+    """Ask more than once: Airflow's scheduler first waits for its tasks, and they end only when interrupted."""
     deadline, next_s = time.monotonic() + grace_s, 0.0
     seen, number = _members(leaders), signal.SIGTERM
     while (left := _still_running(seen | _members(leaders))) and time.monotonic() < deadline:

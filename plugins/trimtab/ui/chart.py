@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from trimtab.domain.verdict import Finding
-from trimtab.ui.status import Bounds, Marker, Measured, ModelHistory, nearness
+from trimtab.ui.history import Bounds, Marker, Measured, ModelHistory
+from trimtab.ui.status import nearness
 
 WIDTH, HEIGHT = 960, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 96, 34, 26

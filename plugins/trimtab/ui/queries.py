@@ -16,17 +16,9 @@ from trimtab.domain.journal import Entry, Ledger, Stream
 from trimtab.errors import LedgerUnavailableError, NotFoundError, TrimtabError
 from trimtab.hooks.stores import LEDGER, model_search_path, uri_of
 from trimtab.stages.release import labelled_days
-from trimtab.ui.status import (
-    STREAMS,
-    Card,
-    Level,
-    ModelHistory,
-    ModelStatus,
-    Streams,
-    history_of,
-    newest,
-    status_of,
-)
+from trimtab.ui.history import ModelHistory, history_of
+from trimtab.ui.proposals import with_proposals
+from trimtab.ui.status import STREAMS, Card, Level, ModelStatus, Streams, newest, status_of
 
 CURE = (
     f"Start its database, run `trimtab migrate` if it is new, and look at Airflow's connection {LEDGER!r}. "
@@ -124,7 +116,8 @@ class StatusReader:
                 self.memories[card.name] = StreamMemory(self.open_ledger(card.name))
             memory = self.memories[card.name]
             streams = memory.streams()
-            return status_of(card, streams, baked=_baked(streams, memory.ledger), now=now), streams
+            status = status_of(card, streams, baked=_baked(streams, memory.ledger))
+            return with_proposals(status, card.spec, now), streams
         except (AirflowException, SQLAlchemyError, TrimtabError, ImportError) as exc:
             # The address may hold a password, so the page says what to do and the log has the cause.
             raise LedgerUnavailableError(f"The ledger cannot be read ({type(exc).__name__}). {CURE}") from exc

@@ -6,28 +6,22 @@ Values in, values out: no I/O, no clock, no markup.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from enum import StrEnum
 from typing import TypeAlias, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from trimtab.domain.journal import Entry, JsonValue, Payload, Stream, latest_by_subject
+from trimtab.domain.journal import Entry, Stream, latest_by_subject
 from trimtab.domain.release import Release, releases, routing
-from trimtab.domain.retraining import Action
 from trimtab.domain.spec import ModelSpec
 from trimtab.domain.verdict import Finding, Status
+from trimtab.ui.payloads import count_in, text_in, texts_in
 
 Streams: TypeAlias = Mapping[Stream, Sequence[Entry]]
 
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 SHOWN_FINDINGS = 3
-TIMELINE_ROWS = 50
-SILENCE = timedelta(days=2)
-"""Batches come once a day; after this long without one something has stopped."""
-FRESH = timedelta(days=1)
-"""How long a rollback stays among the things to look at."""
-TEXT_LENGTH = 600
 
 
 class Level(StrEnum):
@@ -141,61 +135,12 @@ class ModelStatus:
     training: Decision | None
     incidents: tuple[Incident, ...]
     batch: BatchStatus | None
-    proposals: tuple[Proposal, ...]
+    proposals: tuple[Proposal, ...] = ()
 
     @property
     def level(self) -> Level:
         """The most urgent of the proposals."""
-        return self.proposals[0].level
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """Realised error of one version on one labelled day, in the unit of the label."""
-
-    day: date
-    version: str
-    mae: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marker:
-    """A day on which the champion changed."""
-
-    day: date
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """What the last verdict expected of the error of one day, from the day its version went live."""
-
-    since: date
-    expected: float
-    limit: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineRow:
-    """A ledger entry in words."""
-
-    recorded_at: datetime
-    day: date
-    stream: Stream
-    kind: str
-    subject: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelHistory:
-    """How the model got where it is."""
-
-    measured: tuple[Measured, ...]
-    markers: tuple[Marker, ...]
-    bounds: Bounds | None
-    timeline: tuple[TimelineRow, ...]
-    """Newest first."""
+        return self.proposals[0].level if self.proposals else Level.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,39 +152,26 @@ class Card:
     problem: str = ""
 
 
-def status_of(card: Card, streams: Streams, *, baked: int, now: datetime) -> ModelStatus:
-    """Fold a model's ledger into its card.
+def status_of(card: Card, streams: Streams, *, baked: int) -> ModelStatus:
+    """Fold a model's ledger into its card, but for what to do.
 
     Args:
         card: Its folder.
         streams: Every stream of the ledger, in order.
         baked: Labelled days that an open release has been live for.
-        now: Wall clock (UTC).
     """
-    facts = ModelStatus(
+    return ModelStatus(
         name=card.name,
         description=card.spec.description if card.spec else "",
         owner=card.spec.owner if card.spec else "",
         problem=card.problem,
-        live=_live(streams["release"]),
+        live=live_version(streams["release"]),
         release=_release(streams["release"], card.spec, baked),
         verdict=_verdict(streams["verdict"]),
         retraining=_decision(streams["retraining"], "reason"),
         training=_training(streams),
         incidents=open_incidents(streams),
         batch=_batch(streams["batch"]),
-        proposals=(),
-    )
-    return _with_proposals(facts, card.spec, now)
-
-
-def history_of(streams: Streams) -> ModelHistory:
-    """Errors by day, releases and the last entries of a model's ledger."""
-    return ModelHistory(
-        measured=tuple(_measured(streams["feedback"])),
-        markers=tuple(_markers(streams["release"])),
-        bounds=_bounds(streams),
-        timeline=_timeline(streams),
     )
 
 
@@ -276,12 +208,13 @@ def _incident(entry: Entry) -> Incident:
         subject=entry.subject,
         day=entry.as_of,
         recorded_at=entry.recorded_at,
-        reason=_text(entry.payload, "reason"),
-        cure=_text(entry.payload, "cure"),
+        reason=text_in(entry.payload, "reason"),
+        cure=text_in(entry.payload, "cure"),
     )
 
 
-def _live(entries: Sequence[Entry]) -> Live | None:
+def live_version(entries: Sequence[Entry]) -> Live | None:
+    """The champion after these entries of the release stream."""
     version = routing(entries).champion
     since = [entry for entry in entries if entry.subject == version and entry.kind == "live"]
     if version is None or not since:
@@ -303,7 +236,7 @@ def _release(entries: Sequence[Entry], spec: ModelSpec | None, baked: int) -> Re
         is_open=last.is_open,
         day=entry.as_of,
         recorded_at=entry.recorded_at,
-        reason=_text(entry.payload, "reason"),
+        reason=text_in(entry.payload, "reason"),
         waits_for=_waits_for(last, spec, baked) if last.is_open else "",
     )
 
@@ -340,9 +273,9 @@ def _verdict(entries: Sequence[Entry]) -> VerdictStatus | None:
         status=Status(entry.kind),
         day=entry.as_of,
         recorded_at=entry.recorded_at,
-        version=_text(entry.payload, "version") or None,
-        summary=_text(entry.payload, "summary"),
-        closest=closest(_findings(entry)),
+        version=text_in(entry.payload, "version") or None,
+        summary=text_in(entry.payload, "summary"),
+        closest=closest(findings_of(entry)),
     )
 
 
@@ -357,7 +290,8 @@ def nearness(finding: Finding) -> float:
     return finding.value / finding.limit if finding.value is not None and finding.limit else math.nan
 
 
-def _findings(entry: Entry) -> tuple[Finding, ...]:
+def findings_of(entry: Entry) -> tuple[Finding, ...]:
+    """The findings of a verdict."""
     try:
         return _finding_json.validate_python(entry.payload.get("findings", ()))
     except ValidationError:  # written by a version with other fields; status and summary still say what it found
@@ -372,7 +306,7 @@ def _decision(entries: Sequence[Entry], reason: str) -> Decision | None:
     if entry is None:
         return None
     return Decision(
-        kind=entry.kind, day=entry.as_of, recorded_at=entry.recorded_at, reason=_text(entry.payload, reason)
+        kind=entry.kind, day=entry.as_of, recorded_at=entry.recorded_at, reason=text_in(entry.payload, reason)
     )
 
 
@@ -393,180 +327,12 @@ def _batch(entries: Sequence[Entry]) -> BatchStatus | None:
         accepted=accepted,
         day=entry.as_of,
         recorded_at=entry.recorded_at,
-        rows=_count(entry.payload, "rows_accepted"),
-        quarantined=_count(entry.payload, "rows_quarantined"),
-        problems=_texts(entry.payload, "warnings" if accepted else "failures"),
+        rows=count_in(entry.payload, "rows_accepted"),
+        quarantined=count_in(entry.payload, "rows_quarantined"),
+        problems=texts_in(entry.payload, "warnings" if accepted else "failures"),
     )
 
 
 def newest(entries: Sequence[Entry]) -> Entry | None:
     """The last word on the latest day: a run again of an older day is no news."""
     return max(entries, key=lambda entry: (entry.as_of, entry.sequence), default=None)
-
-
-def _with_proposals(facts: ModelStatus, spec: ModelSpec | None, now: datetime) -> ModelStatus:
-    found = [
-        *_about_folder(facts),
-        *_about_incidents(facts),
-        *_about_release(facts, spec, now),
-        *_about_verdict(facts),
-        *_about_silence(facts, spec, now),
-    ]
-    nothing = Proposal(level=Level.FINE, text="Nothing to do.")
-    order = list(Level)
-    proposals = tuple(sorted(found, key=lambda proposal: order.index(proposal.level))) or (nothing,)
-    values = {name: getattr(facts, name) for name in ModelStatus.__dataclass_fields__}
-    return ModelStatus(**{**values, "proposals": proposals})
-
-
-def _about_folder(facts: ModelStatus) -> Iterable[Proposal]:
-    if facts.problem:
-        yield Proposal(level=Level.ACT, text="Mend the model folder: its DAGs are gone until it can be read.")
-
-
-def _about_incidents(facts: ModelStatus) -> Iterable[Proposal]:
-    for incident in facts.incidents:
-        dag = f"{facts.name}.daily" if incident.subject.startswith("batch ") else f"{facts.name}.train"
-        yield Proposal(level=Level.ACT, text=f"{_capital(incident.subject)}: {incident.cure}", dag=dag)
-
-
-def _about_release(facts: ModelStatus, spec: ModelSpec | None, now: datetime) -> Iterable[Proposal]:
-    release, dag = facts.release, f"{facts.name}.release"
-    if release is None:
-        yield Proposal(level=Level.UNKNOWN, text="No version is live. Train a first one.", dag=f"{facts.name}.train")
-    elif release.state == "requested" and asks_a_person(spec):
-        yield Proposal(level=Level.DECIDE, text=f"Approve or reject version {release.version}.", dag=dag)
-    elif release.is_open:
-        text = f"Version {release.version} waits for {release.waits_for}."
-        yield Proposal(level=Level.WATCH, text=text, dag=dag)
-    elif release.state == "rolled_back" and now - release.recorded_at < FRESH:
-        yield Proposal(level=Level.WATCH, text=f"Version {release.version} was rolled back.", dag=dag)
-
-
-def _about_verdict(facts: ModelStatus) -> Iterable[Proposal]:
-    decision, verdict = facts.retraining, facts.verdict
-    if verdict is not None and verdict.status is Status.DECAY and not facts.incidents:
-        yield _about_decay(facts)
-    elif verdict is not None and verdict.status is Status.DRIFT:
-        text = "Inputs or predictions moved, the errors did not. Nothing to do yet."
-        yield Proposal(level=Level.WATCH, text=text)
-    elif decision is not None and decision.kind == Action.RETRAIN and verdict and verdict.day == decision.day:
-        yield Proposal(level=Level.WATCH, text="A retraining was started.", dag=f"{facts.name}.train")
-    elif verdict is not None and verdict.status is Status.NOT_ENOUGH_DATA and facts.live is not None:
-        yield Proposal(level=Level.UNKNOWN, text="Too few labelled days to judge the errors. Nothing to do.")
-
-
-def _about_decay(facts: ModelStatus) -> Proposal:
-    decision = facts.retraining
-    if decision is None or facts.verdict is None or decision.day < facts.verdict.day:
-        return Proposal(
-            level=Level.ACT, text="The errors have grown and nothing is decided yet.", dag=f"{facts.name}.watch"
-        )
-    if decision.kind == Action.RETRAIN:
-        return Proposal(
-            level=Level.WATCH, text="The errors have grown. A retraining was started.", dag=f"{facts.name}.train"
-        )
-    return Proposal(level=Level.WATCH, text="The errors have grown. The policy waits; see its reason below.")
-
-
-def _about_silence(facts: ModelStatus, spec: ModelSpec | None, now: datetime) -> Iterable[Proposal]:
-    batch, last_day = facts.batch, spec.source.last_day if spec else None
-    if batch is None or (last_day is not None and batch.day >= last_day):
-        return
-    if now - batch.recorded_at > SILENCE:
-        text = f"No batch for {(now - batch.recorded_at).days} days; the last one was that of {batch.day}."
-        yield Proposal(level=Level.WATCH, text=text, dag=f"{facts.name}.daily")
-
-
-def _measured(entries: Sequence[Entry]) -> Iterable[Measured]:
-    for subject, entry in sorted(latest_by_subject(entries).items()):
-        for version, values in entry.payload.items():
-            mae = values.get("mae") if isinstance(values, dict) else None
-            if isinstance(mae, (int, float)) and math.isfinite(mae):
-                yield Measured(day=date.fromisoformat(subject), version=version, mae=float(mae))
-
-
-def _markers(entries: Sequence[Entry]) -> Iterable[Marker]:
-    was_live: set[str] = set()
-    for entry in entries:
-        if entry.kind == "live":
-            was_live.add(entry.subject)
-            yield Marker(day=entry.as_of, text=f"version {entry.subject} live")
-        elif entry.kind == "rolled_back" and entry.subject in was_live:
-            yield Marker(day=entry.as_of, text=f"version {entry.subject} rolled back")
-
-
-def _bounds(streams: Streams) -> Bounds | None:
-    live, verdict = _live(streams["release"]), newest(streams["verdict"])
-    if live is None or verdict is None or verdict.payload.get("version") != live.version:
-        return None
-    for finding in _findings(verdict):
-        if finding.kind == "error" and finding.horizon_days == 1 and finding.expected is not None:
-            return Bounds(since=live.day, expected=finding.expected, limit=finding.limit)
-    return None
-
-
-def _timeline(streams: Streams) -> tuple[TimelineRow, ...]:
-    # Of each stream, only so many can be among the newest of all.
-    candidates = [entry for entries in streams.values() for entry in entries[-TIMELINE_ROWS:]]
-    ordered = sorted(candidates, key=lambda entry: (entry.recorded_at, entry.sequence), reverse=True)
-    return tuple(
-        TimelineRow(
-            recorded_at=entry.recorded_at,
-            day=entry.as_of,
-            stream=entry.stream,
-            kind=entry.kind,
-            subject=entry.subject,
-            text=_shortened(_in_words(entry)),
-        )
-        for entry in ordered[:TIMELINE_ROWS]
-    )
-
-
-def _in_words(entry: Entry) -> str:
-    payload = entry.payload
-    if entry.stream == "batch":
-        counts = f"{_count(payload, 'rows_accepted')} rows accepted, {_count(payload, 'rows_quarantined')} set aside"
-        return "; ".join([counts, *_texts(payload, "failures"), *_texts(payload, "warnings")])
-    if entry.stream == "feedback":
-        return "; ".join(f"version {version}: MAE {m:.3g} on {n} rows" for version, m, n in _errors(payload))
-    if entry.stream == "release":
-        return _release_in_words(payload)
-    if entry.stream == "incident":
-        return f"{_text(payload, 'reason')} {_text(payload, 'cure')}"
-    return _text(payload, "summary") or _text(payload, "reason")
-
-
-def _release_in_words(payload: Payload) -> str:
-    actor, reason = _text(payload, "actor"), _text(payload, "reason")
-    step = _text(payload, "step")
-    return ": ".join(part for part in (step, actor, reason) if part)
-
-
-def _errors(payload: Payload) -> Iterable[tuple[str, float, int]]:
-    for version, values in payload.items():
-        if isinstance(values, dict) and isinstance(values.get("mae"), (int, float)):
-            yield version, float(str(values["mae"])), _count(values, "rows")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _text(payload: Payload, key: str) -> str:
-    value = payload.get(key)
-    return "" if value is None else str(value)
-
-
-def _texts(payload: Payload, key: str) -> tuple[str, ...]:
-    values: JsonValue = payload.get(key)
-    return tuple(map(str, values)) if isinstance(values, list) else ()
-
-
-def _count(payload: Mapping[str, JsonValue], key: str) -> int:
-    value = payload.get(key)
-    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0
