@@ -15,12 +15,13 @@ READ = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
+fields = lambda param: {"description": param.description, **param.schema}
 print("@@" + json.dumps({
     "errors": {file.rpartition("/")[2]: error for file, error in bag.import_errors.items()},
     "dags": {
         dag.dag_id: {
             "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
-            "params": {name: dag.params.get_param(name).schema for name in dag.params},
+            "params": {name: fields(dag.params.get_param(name)) for name in dag.params},
         }
         for dag in bag.dags.values()
     },

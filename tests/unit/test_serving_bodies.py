@@ -124,6 +124,8 @@ def test_whole_numbers_may_be_written_as_floats(running: Running) -> None:
     ("row", "column", "problem"),
     [
         (changed(distance="far"), "distance", "must be a number, got 'far'"),
+        (changed(distance="für"), "distance", "must be a number, got 'für'"),
+        (changed(Größe=1), "Größe", "there is no such column"),
         (changed(distance="12"), "distance", "must be a number, got '12'"),
         (changed(distance=True), "distance", "must be a number, got true"),
         (changed(distance=None), "distance", "must be a number, got null"),

@@ -145,8 +145,18 @@ def test_prediction_that_is_not_finite_cannot_be_written_as_a_number(tmp_path: P
     assert lines(tmp_path) == []
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Python changes threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
 def test_threads_share_a_writer_without_losing_or_mixing_lines(tmp_path: Path) -> None:
-    log = writer(tmp_path, segment_bytes=5000)
+    log = writer(tmp_path, segment_bytes=2000)
     rows = [replace(ROW, request_id=f"r{number}") for number in range(400)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda row: log.write([row, row]), rows))

@@ -101,7 +101,7 @@ class Supervisor:
         variables = {**os.environ, **environment(self._home)}
         servers = processes(self._home)
         # MLflow makes its own database, so it need not wait for the others.
-        early = [*PREPARATIONS, *(server for server in servers if not server.component and server.name == "mlflow")]
+        early = [*PREPARATIONS, *(server for server in servers if server.name == "mlflow")]
         with self._progress([process.name for process in PREPARATIONS]) as show:
             for process in early:
                 self._launch(process, variables)

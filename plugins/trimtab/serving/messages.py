@@ -198,4 +198,4 @@ def _shown(value: object) -> str:
 
 def _safe(text: str) -> str:
     cut = text if len(text) <= SHOWN * 4 else text[: SHOWN * 4] + "..."
-    return cut.encode("ascii", "backslashreplace").decode()
+    return cut.encode(errors="backslashreplace").decode()
