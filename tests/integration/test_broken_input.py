@@ -316,7 +316,7 @@ train:
 @pytest.mark.parametrize(
     ("name", "encoding", "delimiter", "error"),
     [
-        ("SeoulBikeData.csv", "utf-8", ",", None),
+        ("SeoulBikeData.csv", "utf-8", ",", "has no column 'Date'.*It has 01/12/2017"),
         ("SeoulBikeData_AllanDavis.csv", "cp1252", ",", None),
         ("SeoulBikeData_AllanDavis.csv", "utf-8", ",", "its header is not 'utf-8'"),
         ("SeoulBikeData1.csv", "utf-8", ",", "has no row of 2018-11-30"),

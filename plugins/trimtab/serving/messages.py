@@ -16,7 +16,7 @@ MAX_TEXT = 1000
 """Characters of a text value."""
 MAX_PROBLEMS = 100
 """Problems that one refusal lists."""
-SHOWN = 40
+SHOWN = 160
 """Characters of a wrong value that a refusal repeats."""
 EXACT = 2**53
 """Beyond it a float no longer holds every integer."""
@@ -171,11 +171,11 @@ def _problem(error: Mapping[str, Any], rows: RowsSpec) -> RowProblem:
     where = [part for part in error["loc"] if part != "body"]
     if len(where) < 2 or where[0] != "rows" or not isinstance(where[1], int):  # noqa: PLR2004  # rows, position
         field = ".".join(map(str, where)) if where and isinstance(where[0], str) else ""
-        return RowProblem(row=None, problem=_safe(f"{field}: {error['msg']}" if field else f"body: {error['msg']}"))
+        return RowProblem(row=None, problem=_cut(f"{field}: {error['msg']}" if field else f"body: {error['msg']}"))
     if len(where) == 2:  # noqa: PLR2004
         return RowProblem(row=where[1], problem=f"must be an object of columns, got {_shown(error['input'])}")
     column = str(where[2])
-    return RowProblem(row=where[1], column=_safe(column), problem=_column_problem(error, column, rows))
+    return RowProblem(row=where[1], column=_cut(column), problem=_column_problem(error, column, rows))
 
 
 def _column_problem(error: Mapping[str, Any], column: str, rows: RowsSpec) -> str:
@@ -188,14 +188,13 @@ def _column_problem(error: Mapping[str, Any], column: str, rows: RowsSpec) -> st
 
 
 def _shown(value: object) -> str:
-    """A wrong value, short, and safe to send whatever it holds."""
+    """A wrong value, short."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (int, float, str)):
-        return _safe(repr(value))
+        return _cut(repr(value))
     return "a list" if isinstance(value, list) else "an object"
 
 
-def _safe(text: str) -> str:
-    cut = text if len(text) <= SHOWN * 4 else text[: SHOWN * 4] + "..."
-    return cut.encode(errors="backslashreplace").decode()
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
