@@ -479,6 +479,7 @@ def test_server_that_hangs_in_the_middle_loses_nothing(
     server_case: MlflowCase, relay: Callable[[int], Relay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever a logging is cut off, in model, files or mark, it is reported and the next try makes it whole."""
+    server_case.open().log_training(tiny_training(2))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     cuts = range(0, 24, 3)
 
@@ -486,7 +487,6 @@ def test_server_that_hangs_in_the_middle_loses_nothing(
         registry = server_case.open(relay(requests).uri)
         return seconds_until_unavailable(lambda: registry.log_training(tiny_training(1, training_id=f"cut-{requests}")))
 
-    server_case.open().log_training(tiny_training(2))
     with ThreadPoolExecutor(len(cuts)) as pool:
         assert max(pool.map(cut_off, cuts)) < BOUND_SECONDS
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "12")

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -67,7 +68,7 @@ class _server:  # noqa: N801  # used like a function
             self._run("createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", "trimtab", name)
 
     def __exit__(self, *error: object) -> None:
-        self._process.terminate()
+        self._process.send_signal(signal.SIGINT)  # without waiting for clients to leave
         self._process.wait(timeout=STARTS_WITHIN_S)
 
     def _wait(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from trimtab.cli.demo import MODEL, Demo, Plan
 from trimtab.cli.processes import Supervisor
 from trimtab.cli.topology import AIRFLOW_USER, HOST, Home, environment
 from trimtab.domain.release import releases, routing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(840)]
 
@@ -78,25 +82,37 @@ def test_online_predictions_reach_the_lake(stores: Stores) -> None:
     assert (same["prediction"] - same["prediction_batch"]).abs().max() < 1e-9
 
 
-def test_registry_mirrors_the_ledger(stores: Stores) -> None:
-    """The aliases of MLflow say what the ledger says."""
-    from mlflow import MlflowClient  # slow
+@pytest.fixture
+def mlflow_client(home: Home, servers: Supervisor, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
+    """A client of the server that the loop used."""
+    from mlflow import MlflowClient
 
+    variables = environment(home)
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, variables[name])
+    return MlflowClient(tracking_uri=variables["TRIMTAB_REGISTRY"])
+
+
+def versions(client: "MlflowClient") -> set[str]:
+    """Versions of the model that there are."""
+    return {version.version for version in client.search_model_versions(f"name = '{MODEL}'")}
+
+
+def test_registry_mirrors_the_ledger(stores: Stores, mlflow_client: "MlflowClient") -> None:
+    """The aliases of MLflow say what the ledger says."""
     assert stores.registry.load(version="2").spec.name == MODEL
-    client = MlflowClient()
-    assert client.get_model_version_by_alias(MODEL, "champion").version == "2"
-    tags = client.get_model_version(MODEL, "2").tags
+    assert mlflow_client.get_model_version_by_alias(MODEL, "champion").version == "2"
+    tags = mlflow_client.get_model_version(MODEL, "2").tags
     assert tags["trimtab.gate"] == "promoted"
     assert tags["trimtab.release"] == "done"
 
 
-def test_training_outlives_a_registry_that_hangs_for_a_minute(home: Home, servers: Supervisor, stores: Stores) -> None:
+def test_training_outlives_a_registry_that_hangs_for_a_minute(
+    home: Home, servers: Supervisor, mlflow_client: "MlflowClient"
+) -> None:
     """The task is retried within bounds, and the training leaves one run and one version."""
-    from mlflow import MlflowClient  # slow
-
     airflow = AirflowApi(f"http://{HOST}:{home.ports.airflow}", AIRFLOW_USER, home.secret("airflow_admin_password"))
-    client = MlflowClient()
-    versions = {version.version for version in client.search_model_versions(f"name = '{MODEL}'")}
+    before = versions(mlflow_client)
     registry = servers.pid("mlflow")
     os.killpg(registry, signal.SIGSTOP)
     try:
@@ -106,10 +122,10 @@ def test_training_outlives_a_registry_that_hangs_for_a_minute(home: Home, server
     finally:
         os.killpg(registry, signal.SIGCONT)
     assert airflow.wait_for_run(f"{MODEL}.train", run_id, timeout_s=240) == "success"
-    assert len({version.version for version in client.search_model_versions(f"name = '{MODEL}'")} - versions) == 1
-    experiment = client.get_experiment_by_name(MODEL)
+    assert len(versions(mlflow_client) - before) == 1
+    experiment = mlflow_client.get_experiment_by_name(MODEL)
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], "tags.`trimtab.reason` = 'registry outage'")
+    runs = mlflow_client.search_runs([experiment.experiment_id], "tags.`trimtab.reason` = 'registry outage'")
     assert [run.info.status for run in runs] == ["FINISHED"]
     attempts = [task for task in airflow.tasks(f"{MODEL}.train", run_id) if task["task_id"] == "train"]
     assert attempts[0]["try_number"] > 1

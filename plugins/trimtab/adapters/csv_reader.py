@@ -65,7 +65,8 @@ class CsvReader:
         table = copy.load()
         if table is None:
             table = self._parse(file, columns)
-            copy.store(table)
+            if set(columns) <= set(table.columns.column_names):  # else all that is wanted of it is the header
+                copy.store(table)
         return table
 
     def _parse(self, file: Path, columns: Sequence[str]) -> TextTable:

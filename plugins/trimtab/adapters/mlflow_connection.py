@@ -49,7 +49,8 @@ class MlflowConnection:
             os.environ.setdefault(name, value)
         if user:
             os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        for library in ("mlflow", "urllib3.connectionpool"):  # the second one announces every retry
+            logging.getLogger(library).setLevel(logging.ERROR)
         self.uri, self.user = uri, user or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
         with self.answering():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -126,7 +126,9 @@ def parse_spec(text: str, file: str) -> ModelSpec:
 
 
 def _worded(exc: ValidationError, file: str) -> SpecError:
-    problems = exc.errors(include_url=False)
+    # A list whose items are wrong is reported as too short as well.
+    reported = exc.errors(include_url=False)
+    problems = [problem for problem in reported if problem["type"] != "too_short"] or reported
     # A key that was misspelt is reported twice, as unknown and as missing; the first says more.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     key, siblings = _place(first["loc"])

@@ -20,6 +20,7 @@ from trimtab.errors import NotFoundError
 from trimtab.serving.docs_page import add_docs
 from trimtab.serving.edge import Edge, refuse
 from trimtab.serving.messages import (
+    MAX_PROBLEMS,
     MAX_ROWS,
     REQUEST_ID,
     Answer,
@@ -55,7 +56,9 @@ password.
 """
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "The body is not JSON that can be read."},
     401: {"model": Refusal, "description": "No token, or none that is known."},
+    408: {"model": Refusal, "description": "The body did not arrive in time."},
     413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "Rows that cannot be predicted, and why."},
     503: {"model": Refusal, "description": "No released version is loaded, or the log takes nothing. Try again later."},
@@ -179,7 +182,7 @@ def _refuse_rows(positions: list[int], problem: str, request_id: str) -> Respons
 
 def _refuse_problems(found: list[RowProblem], count: int, request_id: str) -> Response:
     reason = f"{count} problem{'s' if count > 1 else ''}; nothing was predicted. Mend the rows and send them again."
-    return refuse(422, reason, request_id, found[:100])
+    return refuse(422, reason, request_id, found[:MAX_PROBLEMS])
 
 
 def _try_later(reason: str, request_id: str) -> Response:
