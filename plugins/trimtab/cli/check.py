@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -100,7 +101,7 @@ def _count_expectations(folder: ModelFolder) -> int:
 
     file = folder.path / folder.spec.validation.suite
     GxValidator(file)
-    return file.read_text(encoding="utf-8").count("type:")
+    return len(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def _read_first_day(folder: ModelFolder, environment: Mapping[str, str]) -> RawBatch | None:

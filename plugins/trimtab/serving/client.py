@@ -31,7 +31,7 @@ class PredictionClient:
         """Bind to a service.
 
         Args:
-            url: Such as 'http://127.0.0.1:8300'.
+            url: Such as 'http://127.0.0.1:8000'.
             token: One that the service knows.
             transport: How requests travel; for tests.
         """

@@ -46,7 +46,7 @@ def build(addresses: Addresses, tokens_file: Path, *, refresh_s: float = 1.0) ->
     return create_app(models, tokens, refresh_s=refresh_s, docs_assets=bundled_assets())
 
 
-def run(addresses: Addresses, tokens_file: Path, *, host: str = "127.0.0.1", port: int = 8300) -> None:
+def run(addresses: Addresses, tokens_file: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until the process is asked to stop; requests under way are answered first.
 
     Raises:
