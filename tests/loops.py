@@ -1,5 +1,6 @@
 """Every stage of one model, run one after the other as its DAGs run them, on stores in one folder."""
 
+import faulthandler
 import importlib.metadata
 import io
 import json
@@ -346,6 +347,7 @@ def days(first: date, last: date) -> list[date]:
 
 # What follows runs in processes of its own, so that it can be killed.
 
+HANGS_AFTER_SECONDS = 200
 FIRST, LAST = date(2013, 1, 1), date(2013, 1, 29)
 FIRST_TRAINING, SECOND_TRAINING = date(2013, 1, 18), date(2013, 1, 24)
 WRITES: Mapping[str, Sequence[str]] = {
@@ -410,6 +412,7 @@ def run_loop(
     model: Path, root: Path, first: date, last: date, *, times: int = 1, kill_at: int | None = None, count: bool = False
 ) -> None:
     """Run days in this process; `count` leaves the number of moments at which it could be killed in a file."""
+    faulthandler.dump_traceback_later(HANGS_AFTER_SECONDS, exit=True)
     loop = Loop(load_folder(model), root)
     fuse = Fuse(kill_at)
     for port, writes in WRITES.items():
@@ -418,3 +421,4 @@ def run_loop(
         tick(loop, day, times)
     if count:
         (root / "moments").write_text(str(fuse.count))
+    faulthandler.cancel_dump_traceback_later()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from doubles import FLIGHTS
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import load_feature_code
@@ -94,9 +95,7 @@ def test_text_is_no_number() -> None:
 def test_function_must_give_one_value_for_each_row() -> None:
     with pytest.raises(SpecError) as told:
         code("def x(a): return a.sum()", numeric=("x",)).compute(VALUES)
-    assert str(told.value) == (
-        "features.py: x: gives an array of shape (). Return one value for each row: (2,)."
-    )
+    assert str(told.value) == ("features.py: x: gives an array of shape (). Return one value for each row: (2,).")
 
 
 def test_code_that_cannot_be_run_is_refused_with_the_reason() -> None:
@@ -114,5 +113,3 @@ def test_code_is_on_nobodys_import_path() -> None:
     before = set(sys.modules)
     code("def x(a): return a", numeric=("x",))
     assert {name for name in set(sys.modules) - before if name.startswith("features_")} == set()
-
-

@@ -4,9 +4,10 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from doubles import FLIGHTS
 from hypothesis import given
 from hypothesis import strategies as st
+
+from doubles import FLIGHTS
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import load_feature_code
 from trimtab.domain.columns import Columns

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
+
 from trimtab.domain import gate
 from trimtab.domain.gate import CheckOutcome, Evidence, GateDecision, decide, decide_and_prove, paired_test, planted
 from trimtab.domain.metrics import FloatArray
@@ -21,7 +22,9 @@ def day_names(days: int = DAYS, per_day: int = PER_DAY) -> NDArray[np.object_]:
     return np.repeat(np.array([f"2013-01-{day:02d}" for day in range(1, days + 1)], dtype=object), per_day)
 
 
-def evidence(seed: int, gain: float, *, days: int = DAYS, slices: dict[str, NDArray[np.object_]] | None = None) -> Evidence:
+def evidence(
+    seed: int, gain: float, *, days: int = DAYS, slices: dict[str, NDArray[np.object_]] | None = None
+) -> Evidence:
     """Errors around 10 for the champion and 10 - gain for the challenger, both worse on the same bad days."""
     random = np.random.default_rng(seed)
     day = day_names(days)

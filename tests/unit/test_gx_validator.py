@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from trimtab.adapters.gx_validator import GxValidator
 from trimtab.errors import SpecError
 

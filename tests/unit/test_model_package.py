@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import skops.io
+
 from doubles import FLIGHTS, tiny_package, tiny_rows
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import FILES, digest, open_package

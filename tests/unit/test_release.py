@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimtab.domain.journal import Entry, Payload
 from trimtab.domain.release import (
     ALLOWED,
@@ -166,9 +167,7 @@ def test_model_without_a_release_routes_nowhere() -> None:
 def test_key_keeps_its_arm_and_never_returns_to_the_champion_while_the_share_rises(
     key: str, first: float, second: float
 ) -> None:
-    low, high = (
-        Routing(sequence=1, champion="1", challenger="2", share=share) for share in sorted((first, second))
-    )
+    low, high = (Routing(sequence=1, champion="1", challenger="2", share=share) for share in sorted((first, second)))
     assert low.arm(key) == low.arm(key)
     if low.arm(key) == "challenger":
         assert high.arm(key) == "challenger"
@@ -196,9 +195,19 @@ def test_without_a_challenger_the_champion_answers() -> None:
 @pytest.mark.parametrize(
     ("champion", "challenger", "outcome", "reason"),
     [
-        (ArmTraffic(requests=9, latency_ms_p50=2), ArmTraffic(requests=50, latency_ms_p50=4), "pass", "2.00 x, 2 x allowed"),
+        (
+            ArmTraffic(requests=9, latency_ms_p50=2),
+            ArmTraffic(requests=50, latency_ms_p50=4),
+            "pass",
+            "2.00 x, 2 x allowed",
+        ),
         (ArmTraffic(requests=9, latency_ms_p50=2), ArmTraffic(requests=50, latency_ms_p50=4.1), "trip", "2.05 x, 2 x"),
-        (ArmTraffic(requests=9), ArmTraffic(requests=99, failures=1), "trip", "1 of 99 requests failed on the challenger"),
+        (
+            ArmTraffic(requests=9),
+            ArmTraffic(requests=99, failures=1),
+            "trip",
+            "1 of 99 requests failed on the challenger",
+        ),
         (ArmTraffic(), ArmTraffic(requests=1, failures=1), "trip", "1 of 1 requests failed on the challenger; 0 may"),
         (ArmTraffic(requests=9, latency_ms_p50=2), ArmTraffic(), "wait", "0 of 50 requests seen, 50 more are needed"),
         (ArmTraffic(), ArmTraffic(requests=50), "wait", "no request of the champion to compare latency with"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+
 from doubles import FolderRegistry, tiny_training
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.domain.journal import Draft
@@ -106,9 +107,7 @@ def test_every_transition_may_be_repeated(desk: Desk) -> None:
         desk.step("2", CANARY)
         desk.live("2")
         desk.finish("2")
-    assert desk.kinds[4:] == [
-        ("2", kind) for kind in ("requested", "approved", "step", "step", "live", "done")
-    ]
+    assert desk.kinds[4:] == [("2", kind) for kind in ("requested", "approved", "step", "step", "live", "done")]
     desk.back("2")
     desk.back("2")
     assert desk.kinds[10:] == [("2", "rolled_back")]

@@ -3,6 +3,7 @@
 from datetime import date
 
 import pytest
+
 from trimtab.domain.retraining import Action, Situation, decide_retraining
 from trimtab.domain.spec import RetrainSpec
 from trimtab.domain.verdict import Status

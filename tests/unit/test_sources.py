@@ -15,6 +15,7 @@ from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
+
 from trimtab.adapters.csv_reader import CsvReader
 from trimtab.adapters.day_rows import DayRows, day_keys
 from trimtab.adapters.lookup_table import look_up
@@ -45,7 +46,9 @@ def csv_source(file: Path, content: bytes, **spec: object) -> DayRows:
 
 
 def records(source: DayRows, day: date = DAY) -> list[dict[str, object]]:
-    return [{str(name): value for name, value in row.items()} for row in source.read(day, COLUMNS).rows.to_dict("records")]
+    return [
+        {str(name): value for name, value in row.items()} for row in source.read(day, COLUMNS).rows.to_dict("records")
+    ]
 
 
 def zipped(content: bytes) -> bytes:
@@ -68,6 +71,7 @@ def zipped(content: bytes) -> bytes:
         ("a.zip", zipped(TEXT.encode())),
         ("more_columns.csv", TEXT.replace("\n", ",x\n").encode()),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",
 )
 def test_spellings_of_a_csv_file_give_the_same_rows(tmp_path: Path, name: str, content: bytes) -> None:
     assert records(csv_source(tmp_path / name, content)) == EXPECTED
@@ -95,7 +99,9 @@ def test_file_a_day_is_found_by_its_name(tmp_path: Path) -> None:
     assert (source.is_ready(DAY), source.is_ready(date(2013, 1, 3))) == (True, False)
     batch = source.read(DAY, COLUMNS)
     assert batch.rows["key"].tolist() == ["1"]
-    assert [(row.row, row.reason) for row in batch.broken] == [(1, "it is of 2013-01-01 and stands in the batch of 2013-01-02")]
+    assert [(row.row, row.reason) for row in batch.broken] == [
+        (1, "it is of 2013-01-01 and stands in the batch of 2013-01-02")
+    ]
 
 
 def test_file_that_changes_is_read_again(tmp_path: Path) -> None:
@@ -122,7 +128,11 @@ def test_parquet_gives_what_csv_gives(tmp_path: Path) -> None:
 
 def test_delta_table_gives_what_csv_gives(tmp_path: Path) -> None:
     frame = pd.DataFrame(
-        {"day": ["2013-01-01", "2013-01-02", "2013-01-02", "2013-01-03"], "key": [1, 2, 3, 4], "value": [0.5, None, None, 7]}
+        {
+            "day": ["2013-01-01", "2013-01-02", "2013-01-02", "2013-01-03"],
+            "key": [1, 2, 3, 4],
+            "value": [0.5, None, None, 7],
+        }
     )
     write_deltalake(str(tmp_path), frame)
     source = DayRows(DeltaReader(str(tmp_path)), ROWS)
@@ -134,7 +144,9 @@ def test_database_gives_what_csv_gives_by_position_in_the_query(tmp_path: Path) 
     engine = create_engine(f"sqlite:///{tmp_path}/source.db")
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE feed (day TEXT, key INTEGER, value REAL)")
-        connection.exec_driver_sql("INSERT INTO feed VALUES ('2013-01-02', 2, NULL), ('2013-01-03', 4, 7), ('2013-01-02', 3, NULL)")
+        connection.exec_driver_sql(
+            "INSERT INTO feed VALUES ('2013-01-02', 2, NULL), ('2013-01-03', 4, 7), ('2013-01-02', 3, NULL)"
+        )
     spec = SqlSource(kind="sql", connection="feed", query="SELECT * FROM feed WHERE day = :day ORDER BY key")
     source = DayRows(SqlReader(spec, engine), ROWS)
     assert source.is_ready(DAY)
@@ -148,9 +160,7 @@ def test_query_that_fails_is_named_with_the_words_of_the_database(tmp_path: Path
     spec = SqlSource(kind="sql", connection="feed", query="SELECT * FROM gone WHERE day = :day")
     with pytest.raises(SourceUnreadableError) as told:
         SqlReader(spec, engine).read(DAY, COLUMNS)
-    assert str(told.value) == (
-        "Query of connection 'feed' failed: no such table: gone. Try it for 2013-01-02."
-    )
+    assert str(told.value) == ("Query of connection 'feed' failed: no such table: gone. Try it for 2013-01-02.")
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -213,7 +223,21 @@ def test_day_is_read_in_the_form_of_the_spec(day: date, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2013-02-29", "2013-02-30", "2013-02-31", "2013-04-31", "2013-13-01", "2013-00-01", "2013-01-00", "13-01-01", "2013-01-01T00:00", "2013/01/01", "", "today"]
+    "text",
+    [
+        "2013-02-29",
+        "2013-02-30",
+        "2013-02-31",
+        "2013-04-31",
+        "2013-13-01",
+        "2013-00-01",
+        "2013-01-00",
+        "13-01-01",
+        "2013-01-01T00:00",
+        "2013/01/01",
+        "",
+        "today",
+    ],
 )
 def test_text_that_is_no_day_is_not_read_as_another_day(text: str) -> None:
     assert day_keys(pa.table({"day": [text, "2012-02-29"]}), ROWS).tolist() == [-1, 20120229]
@@ -268,5 +292,7 @@ def test_lookup_that_cannot_be_joined_is_named(tmp_path: Path, text: str, messag
 
 
 def test_lookup_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"planes\.csv is not there\. Add it, or mend rows\.lookups in model\.yaml\.$"):
+    with pytest.raises(
+        NotFoundError, match=r"planes\.csv is not there\. Add it, or mend rows\.lookups in model\.yaml\.$"
+    ):
         look_up(pd.DataFrame({"tail": ["N1"]}), PLANES, tmp_path / "planes.csv")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from doubles import FLIGHTS, ROOT
 from trimtab.adapters.model_folder import find_folder, folders, load_all, load_folder, parse_spec
 from trimtab.domain.spec import ModelSpec, is_inside
@@ -79,8 +80,9 @@ def changed(old: str, new: str) -> str:
         ),
         (changed("numeric: [distance", "numeric: [carrier, distance"), "m.yaml: features: 'carrier' is named twice."),
         (
-            changed("numeric: [distance, scheduled_minute, scheduled_block, weekday, plane_age, seats]", "numeric: []")
-            .replace("categorical: [carrier, origin, dest]", "categorical: []"),
+            changed(
+                "numeric: [distance, scheduled_minute, scheduled_block, weekday, plane_age, seats]", "numeric: []"
+            ).replace("categorical: [carrier, origin, dest]", "categorical: []"),
             "m.yaml: features: at least one numeric or categorical feature is needed.",
         ),
         (changed("edges: [500, 1000", "edges: [1000, 500"), "m.yaml: slices.1: edges must ascend without repetition."),
@@ -117,7 +119,10 @@ def changed(old: str, new: str) -> str:
             changed("first_day: 2013-01-01", "first_day: 2013-02-31"),
             "m.yaml: has a value that YAML cannot read: day is out of range for month. Mend it.",
         ),
-        ("name: [", "m.yaml: line 1: is not YAML: expected the node content, but found '<stream end>'. Mend the syntax."),
+        (
+            "name: [",
+            "m.yaml: line 1: is not YAML: expected the node content, but found '<stream end>'. Mend the syntax.",
+        ),
         ("- a list", "m.yaml: must hold a mapping of sections. Got list."),
         ("", "m.yaml: must hold a mapping of sections. Got NoneType."),
     ],
@@ -223,7 +228,8 @@ def test_paths_of_a_spec_are_relative_absolute_packaged_or_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("path", "inside"), [("suite.yaml", True), ("a/b.yaml", True), ("../b.yaml", False), ("/etc/passwd", False), ("a/../../b", False)]
+    ("path", "inside"),
+    [("suite.yaml", True), ("a/b.yaml", True), ("../b.yaml", False), ("/etc/passwd", False), ("a/../../b", False)],
 )
 def test_path_inside_the_folder(path: str, inside: bool) -> None:
     assert is_inside(path) is inside

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimtab.domain.spec import CandidateSpec, EstimatorSpec
 from trimtab.domain.training import Labelled, Snapshot, blocks_of_days, errors_of_days, trivial_baseline
 

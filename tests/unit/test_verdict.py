@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, DayErrors, Profile, Reference
 from trimtab.domain.spec import MonitorSpec
@@ -32,15 +33,16 @@ def autoregressive(random: np.random.Generator, days: int, correlation: float, s
 
 def profile_of(random: np.random.Generator, rows: int = 300, shift: float = 0.0) -> Profile:
     shares = np.array([0.3 - shift, 0.3, 0.4 + shift])
-    columns = {
-        name: ColumnProfile(counts=tuple(random.multinomial(rows, shares).tolist()), missing=0) for name in BINS
-    }
+    columns = {name: ColumnProfile(counts=tuple(random.multinomial(rows, shares).tolist()), missing=0) for name in BINS}
     return Profile(rows=rows, columns=columns)
 
 
 def errors_of(logarithms: FloatArray, first: date = START) -> dict[str, DayErrors]:
     days = names(len(logarithms), first)
-    return {day: DayErrors(rows=300, mae=float(np.exp(value)), bias=0.0) for day, value in zip(days, logarithms, strict=True)}
+    return {
+        day: DayErrors(rows=300, mae=float(np.exp(value)), bias=0.0)
+        for day, value in zip(days, logarithms, strict=True)
+    }
 
 
 def reference_of(logarithms: FloatArray, random: np.random.Generator) -> Reference:
@@ -57,10 +59,7 @@ def error_alarms(reference: Reference, logarithms: FloatArray) -> list[bool]:
         if finding.kind == "error" and finding.limit is not None
     }
     return [
-        bool(
-            logarithms[day] > limits[1]
-            or (day >= 6 and logarithms[day - 6 : day + 1].mean() > limits[7])
-        )
+        bool(logarithms[day] > limits[1] or (day >= 6 and logarithms[day - 6 : day + 1].mean() > limits[7]))
         for day in range(len(logarithms))
     ]
 
@@ -114,16 +113,16 @@ def test_growth_by_half_is_mostly_found_within_two_weeks(correlation: float) -> 
 def test_doubled_errors_are_decay_with_the_numbers_in_the_summary() -> None:
     random = np.random.default_rng(0)
     reference = reference_of(autoregressive(random, 40, 0.2), random)
-    current = Current(
-        profiles={day: profile_of(random) for day in names(7)}, errors=errors_of(np.full(7, np.log(25)))
-    )
+    current = Current(profiles={day: profile_of(random) for day in names(7)}, errors=errors_of(np.full(7, np.log(25))))
     verdict = RULE.judge(reference, current, SPEC)
     assert verdict.status is Status.DECAY
     week = error_findings(verdict)[7]
     assert week.value == pytest.approx(25)
     assert week.limit is not None
     assert week.expected is not None
-    assert f"mean absolute error over 7 d is 25, expected {week.expected:.3g}, limit {week.limit:.3g}" in verdict.summary
+    assert (
+        f"mean absolute error over 7 d is 25, expected {week.expected:.3g}, limit {week.limit:.3g}" in verdict.summary
+    )
 
 
 def test_moved_inputs_alone_are_drift_and_not_decay() -> None:
@@ -141,9 +140,7 @@ def test_moved_inputs_alone_are_drift_and_not_decay() -> None:
 def test_nothing_beyond_a_limit_is_ok() -> None:
     random = np.random.default_rng(0)
     reference = reference_of(autoregressive(random, 40, 0.2), random)
-    current = Current(
-        profiles={day: profile_of(random) for day in names(7)}, errors=errors_of(np.full(7, np.log(10)))
-    )
+    current = Current(profiles={day: profile_of(random) for day in names(7)}, errors=errors_of(np.full(7, np.log(10))))
     verdict = RULE.judge(reference, current, SPEC)
     assert (verdict.status, verdict.summary) == (Status.OK, "Nothing beyond its limit in 6 comparisons.")
 
@@ -195,7 +192,9 @@ def test_smaller_budget_means_higher_limits() -> None:
     reference = reference_of(autoregressive(random, 40, 0.2), random)
     current = Current(profiles={}, errors=errors_of(np.full(7, np.log(10))))
     limits = [
-        error_findings(RULE.judge(reference, current, SPEC.model_copy(update={"false_alarms_per_year": budget})))[7].limit
+        error_findings(RULE.judge(reference, current, SPEC.model_copy(update={"false_alarms_per_year": budget})))[
+            7
+        ].limit
         for budget in (0.1, 1.0, 12.0)
     ]
     assert limits == sorted((limit for limit in limits if limit is not None), reverse=True)
