@@ -29,10 +29,10 @@ down: $(VENV)/synced ## end what `make up` or `make demo` has left running
 	$(BIN)/trimtab down
 
 test: $(VENV)/synced system-packages ## run all tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 quick: $(VENV)/synced ## run the unit tests only
-	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit $(PYTEST_ARGS)
 
 check: $(VENV)/synced ## lint, format, types, import contracts and model folders
 	$(BIN)/ruff check

@@ -19,7 +19,8 @@ def register(run_id: str, training_id: str, *, ledger: Ledger, registry: Registr
     decision = decisions[-1]
     tags = {
         "trimtab.gate": decision.kind,
-        "trimtab.why": str(decision.payload["summary"])[:TAG_LENGTH],
+        # MLflow shows a tag of this name as the description of the version.
+        "summary": str(decision.payload["summary"])[:TAG_LENGTH],
         "trimtab.as_of": decision.as_of.isoformat(),
         "trimtab.training_id": training_id,
     }

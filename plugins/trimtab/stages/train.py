@@ -82,7 +82,7 @@ def train(
             params=_params(candidate, taken, final, seed),
             metrics={**trial_metrics, **reference_metrics},
             tags={
-                "trimtab.as_of": taken.as_of.isoformat(),
+                "as_of": taken.as_of.isoformat(),
                 "trimtab.reason": reason,
                 "trimtab.fingerprint": trainer.fingerprint,
             },
