@@ -242,7 +242,10 @@ class Loop:
     def _rows(self) -> dict[str, Any]:
         lake = DeltaLake(str(self.root / "lake"), self.spec.name)
         frames = {table: lake.read(table, date(1, 1, 1), date(9999, 1, 1)) for table in TABLES}
-        return {table: frame.to_json(orient="split", double_precision=15) for table, frame in frames.items()}
+        return {
+            table: frame.to_json(orient="split", double_precision=15) if len(frame) else "no row"
+            for table, frame in frames.items()
+        }
 
     def _entries(self) -> dict[str, Any]:
         return {
