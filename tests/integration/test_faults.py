@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ def forkserver() -> ForkServerContext:
     """Processes that have imported everything and opened nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["loops"])
+    with pytest.MonkeyPatch.context() as patch:  # the server imports before it is told sys.path
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        ensure_running()
     return context
 
 

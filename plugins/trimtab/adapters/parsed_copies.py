@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,7 +66,8 @@ class ParsedCopy:
             draft.replace(self._copy)
             _forget_old(self._copy.parent)
         except OSError:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
 
 
 def _forget_old(folder: Path) -> None:
