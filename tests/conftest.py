@@ -1,9 +1,13 @@
 """What tests of all kinds share: bounded threads, repeatable chance, and data that may be absent."""
 
 import importlib.metadata
+import multiprocessing
 import os
+import sys
 import uuid
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,3 +75,14 @@ def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "SqlL
 def ledger(ledger_of: Callable[[str], "SqlLedger"]) -> "SqlLedger":
     """An empty ledger."""
     return ledger_of(uuid.uuid4().hex)
+
+
+@pytest.fixture(scope="session")
+def forkserver() -> ForkServerContext:
+    """Processes that have imported everything and opened nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["victims"])
+    with pytest.MonkeyPatch.context() as patch:  # the server imports before it is told sys.path
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        ensure_running()
+    return context

@@ -1,12 +1,10 @@
 """Every stage of one model, run one after the other as its DAGs run them, on stores in one folder."""
 
-import faulthandler
 import importlib.metadata
 import io
 import json
-import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -346,82 +344,3 @@ def small_flights(root: Path, first: date, last: date, *, every: int = 5, candid
 def days(first: date, last: date) -> list[date]:
     """Every day from the first to the last."""
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
-
-
-# What follows runs in processes of its own, so that it can be killed.
-
-HANGS_AFTER_SECONDS = 200
-FIRST, LAST = date(2013, 1, 1), date(2013, 1, 29)
-FIRST_TRAINING, SECOND_TRAINING = date(2013, 1, 18), date(2013, 1, 24)
-WRITES: Mapping[str, Sequence[str]] = {
-    "lake": ("write",),
-    "ledger": ("append",),
-    "registry": ("log_training", "log_evaluation", "register", "tag", "mirror"),
-}
-
-
-class Fuse:
-    """Counts the moments between two writes, and ends the process at the n-th."""
-
-    def __init__(self, at: int | None) -> None:
-        self._at, self.count = at, 0
-
-    def burn(self) -> None:
-        self.count += 1
-        if self.count == self._at:
-            os.kill(os.getpid(), 9)
-
-
-class Mined:
-    """A port whose writes burn a fuse; the moment after one is the moment before the next."""
-
-    def __init__(self, port: object, writes: Sequence[str], fuse: Fuse) -> None:
-        self._port, self._writes, self._fuse = port, writes, fuse
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-        return self._mined(found) if name in self._writes else found
-
-    def _mined(self, write: Callable[..., Any]) -> Callable[..., Any]:
-        def mined(*args: Any, **kwargs: Any) -> Any:
-            self._fuse.burn()
-            return write(*args, **kwargs)
-
-        return mined
-
-
-def tick(loop: Loop, day: date, times: int = 1) -> None:
-    """A day with all that is due on it: trainings, steps of a release, and the end of its baking."""
-    for _ in range(times):
-        loop.day(day)
-    for _ in range(times):
-        if day == FIRST_TRAINING:
-            version, _ = loop.train(day, "first training") or ("", None)
-            loop.approve(version, day, "first training")
-            loop.go_live(version, day)
-        if day == SECOND_TRAINING:
-            version, _ = loop.train(day, "by hand") or ("", None)
-            loop.approve(version, day, "by hand")
-            loop.begin_step(version, day, 0)
-        if day == SECOND_TRAINING + timedelta(days=1):
-            loop.begin_step("2", day, 1)
-        if day == SECOND_TRAINING + timedelta(days=2):
-            loop.go_live("2", day)
-    for _ in range(times):
-        loop.bake(day)
-
-
-def run_loop(
-    model: Path, root: Path, first: date, last: date, *, times: int = 1, kill_at: int | None = None, count: bool = False
-) -> None:
-    """Run days in this process; `count` leaves the number of moments at which it could be killed in a file."""
-    faulthandler.dump_traceback_later(HANGS_AFTER_SECONDS, exit=True)
-    loop = Loop(load_folder(model), root)
-    fuse = Fuse(kill_at)
-    for port, writes in WRITES.items():
-        setattr(loop, port, Mined(getattr(loop, port), writes, fuse))
-    for day in days(first, last):
-        tick(loop, day, times)
-    if count:
-        (root / "moments").write_text(str(fuse.count))
-    faulthandler.cancel_dump_traceback_later()

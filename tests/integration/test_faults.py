@@ -1,44 +1,38 @@
 """A loop on real flights that is repeated, killed, raced and starved ends as the one that ran undisturbed."""
 
 import json
-import multiprocessing
-import resource
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
 from multiprocessing.context import ForkServerContext
-from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from loops import FIRST, LAST, SECOND_TRAINING, Loop, days, load_folder, run_loop, small_flights
+from loops import Loop, days, load_folder, small_flights
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.ledger_schema import migrate
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
 from trimtab.domain.journal import Draft
-from trimtab.errors import LedgerConflictError
+from victims import (
+    DAY,
+    FIRST,
+    LAST,
+    SECOND_TRAINING,
+    append_draft,
+    append_with_full_disk,
+    run_loop,
+    write_alone,
+    write_day,
+    write_with_full_disk,
+)
 
 pytestmark = pytest.mark.integration
 KILLED, SPAN_END = -9, SECOND_TRAINING + timedelta(days=2)
 BEFORE = SECOND_TRAINING - timedelta(days=1)
-DAY = date(2013, 1, 1)
 GROUPS = 8
-
-
-@pytest.fixture(scope="session")
-def forkserver() -> ForkServerContext:
-    """Processes that have imported everything and opened nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["loops"])
-    with pytest.MonkeyPatch.context() as patch:  # the server imports before it is told sys.path
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        ensure_running()
-    return context
 
 
 @pytest.fixture(scope="session")
@@ -152,17 +146,6 @@ def assert_same(expected: dict[str, Any], found: dict[str, Any]) -> None:
     assert set(found) == set(expected)
 
 
-def frame(value: float, rows: int = 20_000) -> pd.DataFrame:
-    return pd.DataFrame({"_key": [str(row) for row in range(rows)], "value": np.full(rows, value)})
-
-
-def write_day(root: str, value: float, day: date, start: Any) -> None:
-    """Write one value to all rows of a day, at the same time as another process."""
-    lake = DeltaLake(root, "race")
-    start.wait()
-    lake.write("labels", day, frame(value))
-
-
 @pytest.mark.parametrize("state", ["no table", "other days", "the same day"])
 def test_two_writers_of_one_day_leave_the_rows_of_one(
     state: str, forkserver: ForkServerContext, tmp_path: Path
@@ -190,10 +173,6 @@ def test_two_writers_of_two_days_both_keep_their_rows(forkserver: ForkServerCont
         ]
 
 
-def write_alone(root: str, day: date) -> None:
-    DeltaLake(root, "race").write("labels", day, frame(0.0, rows=7))
-
-
 def race(context: ForkServerContext, writers: list[tuple[str, float, date]]) -> None:
     start = context.Barrier(len(writers))
     processes = [context.Process(target=write_day, args=(*writer, start)) for writer in writers]
@@ -202,20 +181,6 @@ def race(context: ForkServerContext, writers: list[tuple[str, float, date]]) -> 
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * len(writers)
-
-
-def append_draft(url: str, actor: str, start: Any, outcome: Any) -> None:
-    """Append after the head that both have seen."""
-    ledger = SqlLedger(open_engine(url), "race")
-    after = ledger.head("release")
-    draft = Draft(stream="release", subject="1", kind="approved", as_of=DAY, payload={"actor": actor})
-    start.wait()
-    try:
-        ledger.append(draft, after=after)
-    except LedgerConflictError as error:
-        outcome.put((actor, str(error)))
-    else:
-        outcome.put((actor, "won"))
 
 
 def test_one_of_two_writers_wins_the_ledger_and_the_other_is_told(
@@ -242,20 +207,6 @@ def test_one_of_two_writers_wins_the_ledger_and_the_other_is_told(
         ]
 
 
-def write_with_full_disk(root: str, outcome: Any) -> None:
-    """Try to write with no byte left for any file."""
-    import signal
-
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
-    try:
-        DeltaLake(root, "race").write("labels", DAY, pd.DataFrame({"value": np.random.default_rng(0).random(20_000)}))
-    except Exception as error:  # noqa: BLE001  # whichever way it fails
-        outcome.put(type(error).__name__)
-    else:
-        outcome.put("written")
-
-
 def test_full_disk_leaves_the_lake_as_it_was(forkserver: ForkServerContext, tmp_path: Path) -> None:
     root = str(tmp_path)
     assert ended(forkserver, write_alone, root, DAY).exitcode == 0
@@ -265,25 +216,6 @@ def test_full_disk_leaves_the_lake_as_it_was(forkserver: ForkServerContext, tmp_
     assert DeltaLake(root, "race").read("labels", DAY, DAY)["value"].tolist() == [0.0] * 7
     assert ended(forkserver, write_alone, root, DAY).exitcode == 0
     assert DeltaLake(root, "race").read("labels", DAY, DAY)["value"].tolist() == [0.0] * 7
-
-
-def append_with_full_disk(url: str, outcome: Any) -> None:
-    """Try to append with no byte left for any file."""
-    import signal
-
-    ledger = SqlLedger(open_engine(url), "race")
-    after = ledger.head("release")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    try:
-        ledger.append(
-            Draft(stream="release", subject="1", kind="approved", as_of=DAY, payload={"why": "x" * 100_000}),
-            after=after,
-        )
-    except Exception as error:  # noqa: BLE001  # whichever way it fails
-        outcome.put(type(error).__name__)
-    else:
-        outcome.put("written")
 
 
 def test_full_disk_leaves_the_ledger_as_it_was(forkserver: ForkServerContext, tmp_path: Path) -> None:

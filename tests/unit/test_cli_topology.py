@@ -2,6 +2,9 @@
 
 import json
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from configparser import ConfigParser
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +12,19 @@ from pathlib import Path
 import pytest
 
 from trimtab.adapters.stores import Addresses
+from trimtab.cli.port_claims import PortClaims
 from trimtab.cli.topology import HOST, PREPARATIONS, REPOSITORY, SECRETS, Home, environment, processes
 from trimtab.errors import NotFoundError
 from trimtab.serving.tokens import TokenCheck
+
+FIRST_PORT = 43210
+CLAIMING = f"""
+import sys
+from trimtab.cli.port_claims import PortClaims
+claims = PortClaims("{HOST}")
+print(claims.claim({FIRST_PORT}), flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -84,19 +97,39 @@ def test_a_home_that_is_not_prepared_says_what_to_run(tmp_path: Path) -> None:
     assert str(raised.value) == f"{missing} cannot be read (No such file or directory). Run `trimtab up` first."
 
 
-def test_a_taken_port_is_passed_over_and_the_choice_is_remembered(home: Home) -> None:
+@pytest.fixture
+def claims() -> Iterator[PortClaims]:
+    claims = PortClaims(HOST)
+    yield claims
+    claims.release()
+
+
+def test_a_taken_port_is_passed_over_and_the_choice_is_remembered(home: Home, claims: PortClaims) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         (home.path / "ports.json").write_text(json.dumps({"airflow": port, "mlflow": port, "serving": 8000}))
-        chosen = home.choose_ports()
+        chosen = home.choose_ports(claims)
     assert chosen.airflow > port
     assert len(set(asdict(chosen).values())) == 3
     assert Home(home.path).ports == chosen
 
 
-def test_free_ports_are_kept(home: Home) -> None:
-    first = home.choose_ports()
-    assert home.choose_ports() == first
+def test_free_ports_are_kept(home: Home, claims: PortClaims) -> None:
+    first = home.choose_ports(claims)
+    claims.release()
+    assert home.choose_ports(claims) == first
+
+
+def test_ports_that_another_trimtab_has_claimed_are_passed_over(claims: PortClaims) -> None:
+    """Its servers take half a minute to listen."""
+    argv = [sys.executable, "-c", CLAIMING]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        theirs = int(other.stdout.readline())
+        ours = claims.claim(FIRST_PORT)
+        other.kill()
+    assert ours > theirs
+    assert claims.claim(FIRST_PORT) == theirs
 
 
 def test_the_service_and_the_tasks_are_told_the_same_addresses(home: Home) -> None:

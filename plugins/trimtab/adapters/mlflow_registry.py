@@ -4,11 +4,13 @@ MLflow has no idempotency keys and no compare-and-set. So every write looks firs
 where two writers can still meet, it looks again afterwards and all of them agree on the first.
 """
 
+import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
@@ -40,14 +42,32 @@ PRESENT = "RESOURCE_ALREADY_EXISTS"
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 
 
+CLASSIC = "workflowType=machine_learning"
+"""Without it MLflow's pages open in a mode for language models."""
+
+
 class MlflowRegistry:
     """The registry of one model on an MLflow server."""
 
     def __init__(self, uri: str, model: str, user: str = "", password: str = "") -> None:
         """Bind to a server; nothing is sent yet. User and password go to MLflow's variables in the environment."""
         self._connection = MlflowConnection(uri, user, password)
-        self._client, self._model = self._connection.client, model
+        self._client, self._model, self._uri = self._connection.client, model, uri
         self._packages: dict[str, tuple[str, Package]] = {}
+
+    @property
+    def versions_page(self) -> str:
+        """Address of the page with the model's versions."""
+        return f"{self._uri}/#/models/{self._model}?{CLASSIC}"
+
+    def comparison_page(self) -> str:
+        """Address of the page that compares the runs of all versions."""
+        with self._connection.answering():
+            versions = self._client.search_model_versions(f"name = '{self._model}'")
+            experiment = self._client.get_experiment_by_name(self._model)
+        runs = json.dumps([version.run_id for version in versions], separators=(",", ":"))
+        experiments = json.dumps([experiment.experiment_id] if experiment else [])
+        return f"{self._uri}/#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}&{CLASSIC}"
 
     def find_training(self, training_id: str) -> TrainingRun | None:
         """The finished run of that training that ended first, if there is one."""

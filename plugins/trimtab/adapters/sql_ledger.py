@@ -87,7 +87,7 @@ class SqlLedger:
             kind=draft.kind,
             as_of=draft.as_of,
             payload=draft.payload,
-            recorded_at=self._clock(),
+            recorded_at=self._clock().astimezone(UTC),  # SQLite keeps no time zone
         )
         values = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
         try:

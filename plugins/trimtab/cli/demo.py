@@ -4,7 +4,6 @@ History is loaded through the same stage functions that the DAGs call; from 22 A
 scheduled DAG in Airflow.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -34,8 +32,6 @@ MODEL = "flight_air_time"
 FIRST_WINDOW_DAYS = 83
 """1 January to the hold-out in the last week of March."""
 PER_SECOND = 40.0
-CLASSIC = "workflowType=machine_learning"
-"""Without it MLflow opens in a mode for language models."""
 STEP_TIMEOUT_S = 600.0
 
 T = TypeVar("T")
@@ -256,6 +252,8 @@ def run_demo(*, hands_on: bool, stay: bool, plan: Plan | None = None) -> None:
 
 
 def _addresses(home: Home) -> Table:
+    from trimtab.adapters.mlflow_registry import MlflowRegistry
+
     ports = home.ports
     table = Table("what", "address", "login", title="Where to look", box=None)
     airflow, mlflow = f"http://{HOST}:{ports.airflow}", f"http://{HOST}:{ports.mlflow}"
@@ -263,21 +261,11 @@ def _addresses(home: Home) -> Table:
     table.columns[1].overflow = table.columns[2].overflow = "fold"
     table.add_row("Airflow", airflow, f"{AIRFLOW_USER} / {home.secret('airflow_admin_password')}")
     table.add_row("Page Trimtab", f"{airflow}/plugin/trimtab", "the same")
-    table.add_row("MLflow, versions", f"{mlflow}/#/models/{MODEL}?{CLASSIC}", f"{MLFLOW_USER} / {password}")
-    table.add_row("MLflow, comparison", f"{mlflow}/#/compare-runs?{_comparison(home)}&{CLASSIC}", "the same")
+    registry = MlflowRegistry(mlflow, MODEL, MLFLOW_USER, password)
+    table.add_row("MLflow, versions", registry.versions_page, f"{MLFLOW_USER} / {password}")
+    table.add_row("MLflow, comparison", registry.comparison_page(), "the same")
     table.add_row("Predictions, API docs", f"http://{HOST}:{ports.serving}/docs", f"any / token in {home.token_file}")
     return table
-
-
-def _comparison(home: Home) -> str:
-    """Query of MLflow's page that compares the runs of all versions."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=f"http://{HOST}:{home.ports.mlflow}")
-    versions = client.search_model_versions(f"name = '{MODEL}'")
-    experiment = client.get_experiment_by_name(MODEL)
-    runs = json.dumps([version.run_id for version in versions], separators=(",", ":"))
-    return f"runs={quote(runs)}&experiments={quote(json.dumps([experiment.experiment_id if experiment else '']))}"
 
 
 def _error_table(stores: Stores, previous: str, version: str) -> Table:

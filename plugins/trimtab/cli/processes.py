@@ -18,7 +18,8 @@ import psutil
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from trimtab.cli.topology import PREPARATIONS, Home, Process, environment, processes
+from trimtab.cli.port_claims import PortClaims
+from trimtab.cli.topology import HOST, PREPARATIONS, Home, Process, environment, processes
 from trimtab.errors import StartupError
 
 READY_S = 300.0
@@ -66,6 +67,7 @@ class Supervisor:
         self._home, self._console = home, console or Console(stderr=True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._handlers: dict[int, SignalHandler] = {}
+        self._claims = PortClaims(HOST)
 
     def __enter__(self) -> "Supervisor":
         """Turn SIGTERM and SIGHUP into SystemExit, so that the context is left."""
@@ -97,7 +99,7 @@ class Supervisor:
         if busy:
             raise StartupError(f"In {self._home.path} there run already: {', '.join(busy)}. Run `trimtab down` first.")
         self._home.prepare()
-        self._home.choose_ports()
+        self._home.choose_ports(self._claims)
         variables = {**os.environ, **environment(self._home)}
         servers = processes(self._home)
         # MLflow makes its own database, so it need not wait for the others.
@@ -120,7 +122,7 @@ class Supervisor:
         waiting = {process.name: process for process in processes(self._home)}
         with self._progress(list(waiting)) as show, httpx.Client(trust_env=False, timeout=5) as client:
             while waiting:
-                self._refuse_dead(waiting)
+                self._refuse_dead(self._running)
                 for name in _ready(client, waiting.values()):
                     show(name, "ready")
                     del waiting[name]
@@ -156,6 +158,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End all processes with everything that they have started. A second Ctrl-C makes it short."""
+        self._claims.release()
         if not self._running:
             return
         _end_in_order({name: running.pid for name, running in self._running.items()}, self._home)
@@ -283,15 +286,24 @@ def _wait_for_end(one: Started, timeout_s: float) -> None:
 
 
 def _end_in_order(pids: Mapping[str, int], home: Home) -> None:
-    last = {process.name for process in processes(home) if process.ends_last}
-    end_sessions([pid for name, pid in pids.items() if name not in last])
+    servers = {process.name: process for process in processes(home)}
+    last = {name for name in pids if name in servers and servers[name].ends_last}
+    again = [pid for name, pid in pids.items() if name in servers and servers[name].asked_again]
+    end_sessions([pid for name, pid in pids.items() if name not in last], again=again)
     end_sessions([pid for name, pid in pids.items() if name in last])
 
 
-def end_sessions(leaders: Sequence[int], grace_s: float = GRACE_S) -> None:
-    """End sessions with all their members: ask first, and force those that are left after a while."""
+def end_sessions(leaders: Sequence[int], grace_s: float = GRACE_S, *, again: Sequence[int] = ()) -> None:
+    """End sessions with all their members: ask first, and force those that are left after a while.
+
+    Args:
+        leaders: Process ids of the leaders, which may be gone already.
+        grace_s: Seconds until force is used.
+        again: Leaders of sessions that are interrupted if they have not ended after a moment. Airflow's scheduler
+            first waits for its tasks, and they end only when interrupted; its triggerer would hang.
+    """
     try:
-        left = _ask(leaders, grace_s)
+        left = _ask(leaders, grace_s, again)
     except KeyboardInterrupt:
         left = _members(leaders)
     left |= _members(leaders)
@@ -302,16 +314,16 @@ def end_sessions(leaders: Sequence[int], grace_s: float = GRACE_S) -> None:
         time.sleep(POLL_S)
 
 
-def _ask(leaders: Sequence[int], grace_s: float) -> set[int]:
-    """Ask more than once: Airflow's scheduler first waits for its tasks, and they end only when interrupted."""
-    deadline, next_s = time.monotonic() + grace_s, 0.0
-    seen, number = _members(leaders), signal.SIGTERM
-    while (left := _still_running(seen | _members(leaders))) and time.monotonic() < deadline:
-        if time.monotonic() >= next_s:
-            next_s = time.monotonic() + ASK_AGAIN_S
-            for pid in left:
-                _send(pid, number)
-            number = signal.SIGINT
+def _ask(leaders: Sequence[int], grace_s: float, again: Sequence[int]) -> set[int]:
+    asked = _members(leaders)
+    for pid in asked:
+        _send(pid, signal.SIGTERM)
+    began = interrupted = time.monotonic()
+    while (left := _still_running(asked | _members(leaders))) and time.monotonic() < began + grace_s:
+        if time.monotonic() > interrupted + ASK_AGAIN_S:
+            interrupted = time.monotonic()
+            for pid in _members(again):
+                _send(pid, signal.SIGINT)
         time.sleep(POLL_S)
     return left
 

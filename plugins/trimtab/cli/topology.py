@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trimtab.cli.port_claims import PortClaims
 from trimtab.errors import NotFoundError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -19,7 +19,6 @@ MODELS = REPOSITORY / "include" / "models"
 HOST = "127.0.0.1"
 AIRFLOW_USER = "admin"
 MLFLOW_USER = "admin"
-PORTS_TRIED = 100
 
 
 QUIET = (
@@ -180,15 +179,13 @@ class Home:
         file = self.path / "ports.json"
         return Ports(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else Ports()
 
-    def choose_ports(self) -> Ports:
+    def choose_ports(self, claims: PortClaims) -> Ports:
         """Keep the ports of last time where they are free, else take the next free ones, and remember them.
 
         Raises:
             NotFoundError: If a hundred ports in a row are taken.
         """
-        chosen: dict[str, int] = {}
-        for name, port in asdict(self.ports).items():
-            chosen[name] = _free_port(port, tuple(chosen.values()))
+        chosen = {name: claims.claim(port) for name, port in asdict(self.ports).items()}
         _write_private(self.path / "ports.json", json.dumps(chosen))
         return Ports(**chosen)
 
@@ -205,6 +202,8 @@ class Process:
     """Part of Airflow whose health that answer tells; empty if the status is enough."""
     ends_last: bool = False
     """Whether others still talk to it while they end."""
+    asked_again: bool = False
+    """Whether it first waits for what it runs when it is asked to end."""
 
 
 PREPARATIONS = (
@@ -233,7 +232,13 @@ def processes(home: Home) -> list[Process]:
             component="metadatabase",
             ends_last=True,
         ),
-        Process(name="scheduler", argv=("airflow", "scheduler", quiet), ready=airflow, component="scheduler"),
+        Process(
+            name="scheduler",
+            argv=("airflow", "scheduler", quiet),
+            ready=airflow,
+            component="scheduler",
+            asked_again=True,
+        ),
         Process(name="dag-processor", argv=("airflow", "dag-processor"), ready=airflow, component="dag_processor"),
         Process(name="triggerer", argv=("airflow", "triggerer", quiet), ready=airflow, component="triggerer"),
         Process(name="serve", argv=("trimtab", "serve"), ready=f"http://{HOST}:{ports.serving}/healthz"),
@@ -355,20 +360,3 @@ def _write_private(file: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
     draft.replace(file)
-
-
-def _free_port(first: int, taken: tuple[int, ...]) -> int:
-    for port in range(first, first + PORTS_TRIED):
-        if port not in taken and _is_free(port):
-            return port
-    raise NotFoundError(f"No port from {first} to {first + PORTS_TRIED - 1} is free. End what listens there.")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True

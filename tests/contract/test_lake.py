@@ -1,0 +1,165 @@
+"""What every lake promises, held against Delta tables in a folder."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.domain.ports import Lake
+
+DAY = date(2013, 1, 1)
+NEXT = DAY + timedelta(days=1)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return DeltaLake(str(tmp_path), "m")
+
+
+def frame(*values: float, **more: object) -> pd.DataFrame:
+    return pd.DataFrame({"_key": [f"k{number}" for number in range(len(values))], "value": list(values), **more})
+
+
+def values(lake: Lake, first: date = DAY, last: date = DAY, **chosen: object) -> list[float]:
+    found = lake.read("labels", first, last, **chosen)  # type: ignore[arg-type]
+    return found["value"].tolist() if len(found) else []
+
+
+def test_table_that_does_not_exist_is_empty(lake: Lake) -> None:
+    found = lake.read("labels", DAY, NEXT)
+    assert (len(found), list(found.columns)) == (0, [])
+    assert lake.days("labels") == []
+    assert lake.version("labels") == -1
+
+
+def test_rows_come_back_in_the_order_they_were_written(lake: Lake) -> None:
+    lake.write("labels", NEXT, frame(3, 1))
+    lake.write("labels", DAY, frame(9, 7, 8))
+    assert values(lake, DAY, NEXT) == [9, 7, 8, 3, 1]
+    found = lake.read("labels", DAY, NEXT)
+    assert found["_day"].tolist() == ["2013-01-01"] * 3 + ["2013-01-02"] * 2
+    assert list(found.columns) == ["_key", "value", "_day", "_part"]
+
+
+def test_writing_a_day_replaces_it_and_leaves_the_others(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1, 2, 3))
+    lake.write("labels", NEXT, frame(4))
+    lake.write("labels", DAY, frame(5))
+    assert values(lake, DAY, NEXT) == [5, 4]
+    assert lake.days("labels") == [DAY, NEXT]
+
+
+def test_parts_of_a_day_live_side_by_side(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1), part="batch")
+    lake.write("labels", DAY, frame(2), part="online")
+    lake.write("labels", DAY, frame(3), part="batch")
+    assert values(lake) == [3, 2]
+    assert values(lake, part="online") == [2]
+    assert values(lake, part="nothing") == []
+
+
+def test_equal_content_leaves_the_version_as_it_is(lake: Lake) -> None:
+    content = frame(1, np.nan, text=["a", None], flag=[True, False], count=[1, 2])
+    lake.write("labels", DAY, content)
+    version = lake.version("labels")
+    for _ in range(2):
+        lake.write("labels", DAY, content)
+    lake.write("labels", NEXT, frame())
+    lake.write("labels", NEXT, pd.DataFrame())
+    assert lake.version("labels") == version
+    lake.write("labels", DAY, content.iloc[::-1])
+    assert lake.version("labels") == version + 1
+
+
+def test_day_written_empty_has_no_rows(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1))
+    lake.write("labels", NEXT, frame(2))
+    lake.write("labels", DAY, frame())
+    assert values(lake, DAY, NEXT) == [2]
+    assert lake.days("labels") == [NEXT]
+    lake.write("labels", NEXT, pd.DataFrame())
+    assert lake.days("labels") == []
+    assert len(lake.read("labels", DAY, NEXT)) == 0
+
+
+def test_nothing_written_to_nothing_makes_no_table(lake: Lake) -> None:
+    lake.write("labels", DAY, pd.DataFrame())
+    assert lake.version("labels") == -1
+
+
+def test_earlier_version_can_be_read_again(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1))
+    before = lake.version("labels")
+    lake.write("labels", DAY, frame(2))
+    lake.write("labels", NEXT, frame(3))
+    assert values(lake, DAY, NEXT, version=before) == [1]
+    assert values(lake, DAY, NEXT) == [2, 3]
+
+
+def test_only_the_columns_that_are_asked_for_are_read(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1, 2, text=["a", "b"]))
+    assert list(lake.read("labels", DAY, DAY, columns=["value", "_day"]).columns) == ["value", "_day"]
+
+
+def test_range_of_days_may_be_any(lake: Lake) -> None:
+    for number in range(5):
+        lake.write("labels", DAY + timedelta(days=number), frame(number))
+    assert values(lake, DAY + timedelta(days=1), DAY + timedelta(days=3)) == [1, 2, 3]
+    assert values(lake, date(1, 1, 1), date(9999, 12, 31)) == [0, 1, 2, 3, 4]
+    assert values(lake, date(2020, 1, 1), date(2021, 1, 1)) == []
+
+
+def test_column_that_is_new_is_missing_in_older_days(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1))
+    lake.write("labels", NEXT, frame(2, extra=[7.0]))
+    found = lake.read("labels", DAY, NEXT)["extra"]
+    assert found.isna().tolist() == [True, False]
+
+
+def test_column_that_is_gone_leaves_an_equal_content_equal(lake: Lake) -> None:
+    lake.write("labels", DAY, frame(1, extra=[7.0]))
+    lake.write("labels", NEXT, frame(2))
+    version = lake.version("labels")
+    lake.write("labels", NEXT, frame(2))
+    assert lake.version("labels") == version
+    lake.write("labels", DAY, frame(1))
+    assert lake.version("labels") == version + 1
+    assert lake.read("labels", DAY, DAY)["extra"].isna().all()
+
+
+def test_models_do_not_see_each_other(tmp_path: Path) -> None:
+    first, second = DeltaLake(str(tmp_path), "a"), DeltaLake(f"{tmp_path}/", "b")
+    first.write("labels", DAY, frame(1))
+    assert second.days("labels") == []
+    assert values(DeltaLake(f"{tmp_path}/", "a")) == [1]
+
+
+CELLS = st.one_of(
+    st.lists(st.floats(allow_infinity=False) | st.none(), min_size=1, max_size=6),
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.none(), min_size=1, max_size=6),
+    st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=6),
+    st.lists(st.booleans(), min_size=1, max_size=6),
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=CELLS)
+def test_any_column_comes_back_and_is_equal_to_itself(tmp_path_factory: pytest.TempPathFactory, cells: list[object]) -> None:
+    lake = DeltaLake(str(tmp_path_factory.mktemp("lake")), "m")
+    is_number = all(cell is None or isinstance(cell, float) for cell in cells)
+    content = pd.DataFrame({"x": pd.Series(cells, dtype=np.float64 if is_number else None)})
+    lake.write("labels", DAY, content)
+    found = lake.read("labels", DAY, DAY)["x"]
+    missing = [cell is None or cell != cell for cell in cells]  # noqa: PLR0124  # nan
+    assert found.isna().tolist() == missing
+    assert [value for value, gone in zip(found.tolist(), missing, strict=True) if not gone] == [
+        cell for cell, gone in zip(cells, missing, strict=True) if not gone
+    ]
+    version = lake.version("labels")
+    lake.write("labels", DAY, content)
+    assert lake.version("labels") == version
