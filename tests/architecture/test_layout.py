@@ -20,11 +20,11 @@ PACKAGE = PLUGINS / "trimtab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
     "great_expectations": r"adapters/gx_validator\.py",
-    "mlflow": r"adapters/(mlflow_\w+|logged_model)\.py",
+    "mlflow": r"adapters/(mlflow_\w+|logged_model)\.py|cli/demo\.py",
     "sklearn": r"adapters/sklearn_trainer\.py",
     "skops": r"adapters/model_package\.py",
 }
-"""The adapters that may import each library."""
+"""Who may import each library. The demo links to pages of MLflow."""
 
 
 def tree(file: Path) -> ast.Module:

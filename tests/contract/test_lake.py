@@ -149,7 +149,9 @@ CELLS = st.one_of(
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=CELLS)
-def test_any_column_comes_back_and_is_equal_to_itself(tmp_path_factory: pytest.TempPathFactory, cells: list[object]) -> None:
+def test_any_column_comes_back_and_is_equal_to_itself(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[object]
+) -> None:
     lake = DeltaLake(str(tmp_path_factory.mktemp("lake")), "m")
     is_number = all(cell is None or isinstance(cell, float) for cell in cells)
     content = pd.DataFrame({"x": pd.Series(cells, dtype=np.float64 if is_number else None)})

@@ -174,7 +174,9 @@ def test_entries_of_one_subject_come_in_order(ledger: Ledger) -> None:
 
 def test_second_writer_of_a_place_is_refused_and_leaves_nothing(ledger: Ledger) -> None:
     ledger.append(draft("1", actor="first"), after=0)
-    with pytest.raises(LedgerConflictError, match=r"another writer took entry 1 before this one \('requested' of '2'\)"):
+    with pytest.raises(
+        LedgerConflictError, match=r"another writer took entry 1 before this one \('requested' of '2'\)"
+    ):
         ledger.append(draft("2", actor="second"), after=0)
     assert [entry.payload for entry in ledger.entries("release")] == [{"actor": "first"}]
     ledger.append(draft("2"), after=1)

@@ -83,7 +83,9 @@ class Feed:
             "kind": "csv",
             "path": str(self.folder / f"{'all' if self.layout == 'one file' else '{day}'}.{self.ending}"),
         }
-        (path / "model.yaml").write_text(yaml.safe_dump({**DOCUMENT, "source": source}, sort_keys=False), encoding="utf-8")
+        (path / "model.yaml").write_text(
+            yaml.safe_dump({**DOCUMENT, "source": source}, sort_keys=False), encoding="utf-8"
+        )
         (path / "suite.yaml").write_text(SUITE, encoding="utf-8")
         return load_folder(path)
 

@@ -1,6 +1,5 @@
 """The loop on real data: a model decays as the world changes, is trained again, and what is better goes live."""
 
-import os
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from doubles import ROOT
 from loops import Loop, days, load_folder
 from trimtab.domain.journal import Entry

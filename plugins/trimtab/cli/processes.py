@@ -51,12 +51,22 @@ class Started:
         return cls(name=name, pid=pid, since=psutil.Process(pid).create_time())
 
     @property
-    def is_there(self) -> bool:
-        """Whether the process, or a zombie of it, is still there."""
+    def is_a_stranger(self) -> bool:
+        """Whether its number now belongs to somebody else."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.since) < 1
+            return abs(psutil.Process(self.pid).create_time() - self.since) >= 1
         except psutil.NoSuchProcess:
             return False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process, or something that it has started, still runs.
+
+        The number of a leader that has gone is not given away as long as its session has members.
+        """
+        if self.is_a_stranger:
+            return False
+        return _is_running(self.pid) if self.name == WATCHER else bool(_members([self.pid]))
 
 
 class Supervisor:
@@ -250,20 +260,19 @@ class _Display:
 
 def running(home: Home) -> list[str]:
     """Names of the processes that run in a home, whoever started them."""
-    return [one.name for one in _recorded(home) if one.pid != os.getpid() and (one.is_there or _orphans(one))]
+    return [one.name for one in _recorded(home) if one.pid != os.getpid() and one.is_running]
 
 
 def end_recorded(home: Home) -> list[str]:
     """End what runs in a home, whoever started it, and return the names of what was running."""
-    names, everything = running(home), _recorded(home)
-    for watcher in everything:
-        if watcher.name == WATCHER and watcher.pid != os.getpid() and watcher.is_there:
+    found = [one for one in _recorded(home) if one.pid != os.getpid() and one.is_running]
+    for watcher in found:
+        if watcher.name == WATCHER:
             _send(watcher.pid, signal.SIGTERM)
-            _wait_for_end(watcher, GRACE_S + 5)
-    left = {one.name: one.pid for one in everything if one.name != WATCHER and (one.is_there or _orphans(one))}
-    _end_in_order(left, home)
+            _wait_for_end(watcher, 2 * GRACE_S + FORCED_S)
+    _end_in_order({one.name: one.pid for one in found if one.name != WATCHER and one.is_running}, home)
     _record_file(home).unlink(missing_ok=True)
-    return names
+    return [one.name for one in found]
 
 
 def _recorded(home: Home) -> list[Started]:
@@ -274,14 +283,9 @@ def _recorded(home: Home) -> list[Started]:
         return []
 
 
-def _orphans(one: Started) -> set[int]:
-    """What is left of the session of a leader that is gone; its number is not given away as long as there is some."""
-    return set() if psutil.pid_exists(one.pid) else _members([one.pid])
-
-
 def _wait_for_end(one: Started, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    while one.is_there and _is_running(one.pid) and time.monotonic() < deadline:
+    while one.is_running and time.monotonic() < deadline:
         time.sleep(POLL_S)
 
 
