@@ -21,7 +21,7 @@ from trimtab.errors import LedgerConflictError
 
 DAY = date(2013, 1, 1)
 HANGS_AFTER_SECONDS = 200
-FIRST, LAST = date(2013, 1, 1), date(2013, 1, 29)
+FIRST, LAST = date(2013, 1, 1), date(2013, 1, 28)
 FIRST_TRAINING, SECOND_TRAINING = date(2013, 1, 18), date(2013, 1, 24)
 WRITES: Mapping[str, Sequence[str]] = {
     "lake": ("write",),
@@ -73,9 +73,8 @@ def tick(loop: Loop, day: date, times: int = 1) -> None:
             version, _ = loop.train(day, "by hand") or ("", None)
             loop.approve(version, day, "by hand")
             loop.begin_step(version, day, 0)
+            loop.begin_step(version, day, 1)
         if day == SECOND_TRAINING + timedelta(days=1):
-            loop.begin_step("2", day, 1)
-        if day == SECOND_TRAINING + timedelta(days=2):
             loop.go_live("2", day)
     for _ in range(times):
         loop.bake(day)

@@ -30,7 +30,7 @@ from victims import (
 )
 
 pytestmark = pytest.mark.integration
-KILLED, SPAN_END = -9, SECOND_TRAINING + timedelta(days=2)
+KILLED, SPAN_END = -9, SECOND_TRAINING + timedelta(days=1)
 BEFORE = SECOND_TRAINING - timedelta(days=1)
 GROUPS = 8
 
@@ -122,7 +122,7 @@ def test_killed_at_any_time_and_run_again_ends_as_undisturbed(
     root = copied(before, tmp_path)
     process = forkserver.Process(target=run_loop, args=(model, root, SECOND_TRAINING, SPAN_END))
     process.start()
-    process.join(share * 2.5)
+    process.join(share * 2)
     process.kill()
     process.join()
     assert ended(forkserver, run_loop, model, root, SECOND_TRAINING, SPAN_END).exitcode == 0

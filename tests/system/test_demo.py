@@ -111,7 +111,13 @@ def test_training_outlives_a_registry_that_hangs_for_a_minute(
     home: Home, servers: Supervisor, mlflow_client: "MlflowClient"
 ) -> None:
     """The task is retried within bounds, and the training leaves one run and one version."""
-    airflow = AirflowApi(f"http://{HOST}:{home.ports.airflow}", AIRFLOW_USER, home.secret("airflow_admin_password"))
+    with AirflowApi(
+        f"http://{HOST}:{home.ports.airflow}", AIRFLOW_USER, home.secret("airflow_admin_password")
+    ) as airflow:
+        _outage(airflow, servers, mlflow_client)
+
+
+def _outage(airflow: AirflowApi, servers: Supervisor, mlflow_client: "MlflowClient") -> None:
     before = versions(mlflow_client)
     registry = servers.pid("mlflow")
     os.killpg(registry, signal.SIGSTOP)

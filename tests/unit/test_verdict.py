@@ -58,10 +58,10 @@ def error_alarms(reference: Reference, logarithms: FloatArray) -> list[bool]:
         for finding in RULE.judge(reference, seen, SPEC).findings
         if finding.kind == "error" and finding.limit is not None
     }
-    return [
-        bool(logarithms[day] > limits[1] or (day >= 6 and logarithms[day - 6 : day + 1].mean() > limits[7]))
-        for day in range(len(logarithms))
-    ]
+    week = np.convolve(logarithms, np.full(7, 1 / 7), "full")[: len(logarithms)]
+    week[:6] = -np.inf
+    alarms: list[bool] = ((logarithms > limits[1]) | (week > limits[7])).tolist()
+    return alarms
 
 
 def begun(alarms: list[bool]) -> int:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +29,16 @@ class AirflowApi:
         self._http = httpx.Client(base_url=url, timeout=30)
         answer = self._send("POST", "/auth/token", json={"username": user, "password": password})
         self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+
+    def __enter__(self) -> "AirflowApi":
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._http.close()
 
     def wait_for_dags(self, dag_ids: list[str], timeout_s: float = 120) -> None:
         """Wait until the DAG processor has read the DAGs."""

@@ -83,10 +83,10 @@ class Demo:
         supervisor.wait_ready()
         version = self._first_champion(stores)
         self._load_watched(stores, version)
-        airflow = self._open_airflow()
         ports = self._home.ports
         token = self._home.secret("prediction_token")
-        with SteadyTraffic(f"http://{HOST}:{ports.serving}", token, MODEL, per_second=PER_SECOND) as traffic:
+        traffic = SteadyTraffic(f"http://{HOST}:{ports.serving}", token, MODEL, per_second=PER_SECOND)
+        with self._open_airflow() as airflow, traffic:
             traffic.rows = _request_rows(stores, self._plan.loaded)
             day = self._run_days_until_decay(airflow, stores, traffic)
             challenger = self._follow_training(airflow, stores, day)

@@ -36,6 +36,7 @@ class SteadyTraffic:
         """Stop after the request that is under way."""
         self._stop.set()
         self._thread.join(timeout=35)
+        self._client.close()
 
     def _run(self) -> None:
         sent = 0

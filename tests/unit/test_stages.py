@@ -1,0 +1,375 @@
+"""Stages one by one on real stores: what they write, what they refuse, and what a repetition meets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from doubles import FLIGHTS, FolderRegistry, tiny_rows, tiny_training
+from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.adapters.model_folder import load_folder
+from trimtab.domain.columns import row_keys
+from trimtab.domain.journal import Draft, Payload, Stream
+from trimtab.domain.ports import RawBatch
+from trimtab.domain.release import ArmTraffic, Routing
+from trimtab.domain.retraining import Action
+from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, TrainSpec
+from trimtab.domain.verdict import Status
+from trimtab.errors import DataContractError, NotFoundError
+from trimtab.stages.feedback import feedback
+from trimtab.stages.frames import columns_of
+from trimtab.stages.judge import LOOK_BACK_DAYS, judge
+from trimtab.stages.profile_batch import profile_batch
+from trimtab.stages.register import register
+from trimtab.stages.retrain import open_incident, retrain
+from trimtab.stages.score import score
+from trimtab.stages.snapshot import snapshot, snapshot_from, snapshot_payload
+
+if TYPE_CHECKING:
+    from trimtab.adapters.sql_ledger import SqlLedger
+
+SPEC = load_folder(FLIGHTS).spec
+ROWS = SPEC.rows
+DAY = date(2013, 3, 1)
+LABEL = LabelSpec(column="air_time", delay_days=1)
+
+
+def batch(seed: int, rows: int = 30) -> pd.DataFrame:
+    """Flights as `batches` holds them, each with a key of its own."""
+    columns = {**tiny_rows(seed, rows)[0], "flight": np.arange(rows, dtype=np.float64)}
+    return pd.DataFrame({"_row": np.arange(rows), "_key": row_keys(columns, ROWS.key), **columns})
+
+
+@dataclass
+class Fixed:
+    """A source whose days are given."""
+
+    days: dict[date, pd.DataFrame] = field(default_factory=dict)
+
+    def is_ready(self, day: date) -> bool:
+        return day in self.days
+
+    def read(self, day: date, columns: Sequence[str]) -> RawBatch:
+        return RawBatch(rows=self.days[day][["_row", *columns]].astype(object), broken=())
+
+
+@dataclass
+class Told:
+    """Traffic that answered some rows."""
+
+    answered: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def arms(self, routing: Routing) -> Mapping[str, ArmTraffic]:
+        return {}
+
+    def predictions(self, day: date) -> pd.DataFrame:
+        return self.answered
+
+
+class Stage:
+    """Stores of one model, with two versions in the registry."""
+
+    def __init__(self, lake: DeltaLake, ledger: "SqlLedger", registry: FolderRegistry) -> None:
+        self.lake, self.ledger, self.registry = lake, ledger, registry
+        self.stores: dict[str, Any] = {"lake": lake, "ledger": ledger, "registry": registry}
+
+    def note(self, stream: Stream, subject: str, kind: str, as_of: date = DAY, **payload: Any) -> int:
+        after = self.ledger.head(stream)
+        draft = Draft(stream=stream, subject=subject, kind=kind, as_of=as_of, payload=dict(payload))
+        return self.ledger.append(draft, after=after).sequence
+
+    def live(self, version: str, day: date, previous: str | None = None) -> None:
+        self.note("release", version, "requested", day, previous=previous)
+        for kind in ("approved", "live"):
+            self.note("release", version, kind, day)
+
+
+@pytest.fixture
+def stage(ledger: "SqlLedger", tmp_path: Path) -> Stage:
+    registry = FolderRegistry(tmp_path / "registry", SPEC.name)
+    for seed in (1, 2):
+        registry.register(registry.log_training(tiny_training(seed)).run_id, {})
+    return Stage(DeltaLake(str(tmp_path / "lake"), SPEC.name), ledger, registry)
+
+
+def test_without_a_champion_nothing_is_predicted_profiled_or_judged(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    assert score(DAY, **stage.stores, rows=ROWS).versions == ()
+    assert profile_batch(DAY, **stage.stores, rows=ROWS).version is None
+    verdict = judge(DAY, **stage.stores, monitor=MonitorSpec())
+    assert verdict.status is Status.NOT_ENOUGH_DATA
+    assert stage.ledger.entries("verdict")[0].payload["summary"] == "The model has no champion yet."
+    assert stage.lake.version("predictions") == stage.lake.version("profiles") == -1
+
+
+def test_version_that_goes_live_on_a_day_scores_from_the_next_day_on_also_years_later(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    stage.note("release", "1", "done", DAY - timedelta(days=3))
+    for number in (0, 1):
+        stage.lake.write("batches", DAY + timedelta(days=number), batch(number))
+    first = score(DAY, **stage.stores, rows=ROWS)
+    stage.live("2", DAY, previous="1")
+    assert (first.champion, first.versions) == ("1", ("1",))
+    again = score(DAY, **stage.stores, rows=ROWS)
+    assert again == first
+    following = score(DAY + timedelta(days=1), **stage.stores, rows=ROWS)
+    assert (following.champion, following.versions) == ("2", ("2", "1"))
+    rows = stage.lake.read("predictions", DAY + timedelta(days=1), DAY + timedelta(days=1))
+    by_version = {version: (set(group["arm"]), set(group["served"])) for version, group in rows.groupby("version")}
+    assert by_version == {"2": ({"champion"}, {True}), "1": ({"shadow"}, {False})}
+
+
+def test_each_row_is_served_by_exactly_one_version_in_a_canary(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    stage.note("release", "1", "done", DAY - timedelta(days=4))
+    stage.note("release", "2", "requested", DAY - timedelta(days=2), previous="1")
+    stage.note("release", "2", "approved", DAY - timedelta(days=2))
+    sequence = stage.note("release", "2", "step", DAY - timedelta(days=1), step="canary", share=0.5)
+    stage.lake.write("batches", DAY, batch(0, rows=200))
+    score(DAY, **stage.stores, rows=ROWS)
+    found = stage.lake.read("predictions", DAY, DAY)
+    served = found[found["served"]]
+    assert len(found) == 400
+    assert sorted(served["_key"]) == sorted(set(found["_key"]))
+    assert set(found["route"]) == {sequence}
+    route = Routing(sequence=sequence, champion="1", challenger="2", share=0.5)
+    assert all(arm == route.arm(key) for key, arm in zip(served["_key"], served["arm"], strict=True))
+    assert 60 < (served["arm"] == "challenger").sum() < 140
+
+
+def test_profile_counts_features_and_the_predictions_of_the_champion(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    stage.lake.write("batches", DAY, batch(0))
+    score(DAY, **stage.stores, rows=ROWS)
+    assert profile_batch(DAY, **stage.stores, rows=ROWS).rows == 30
+    (row,) = stage.lake.read("profiles", DAY, DAY).to_dict("records")
+    assert row["version"] == "1"
+    assert '"prediction":{"counts":' in row["profile"]
+    stage.lake.write("batches", DAY, pd.DataFrame())
+    assert profile_batch(DAY, **stage.stores, rows=ROWS).rows == 0
+    assert stage.lake.days("profiles") == []
+
+
+def measured(stage: Stage, day: date, mae: float, version: str = "1") -> None:
+    stage.note(
+        "feedback",
+        day.isoformat(),
+        "measured",
+        day + timedelta(days=1),
+        **{version: {"rows": 30, "mae": mae, "rmse": mae, "bias": 0.0}},
+    )
+
+
+def test_labels_that_stopped_coming_are_no_ok(stage: Stage) -> None:
+    """The tiny model's reference has one day; what counts here is how many days were seen."""
+    stage.live("1", DAY - timedelta(days=9))
+    for number in range(8):
+        measured(stage, DAY - timedelta(days=number + 1), 5.0)
+
+    def seen(day: date) -> list[bool]:
+        verdict = judge(day, **stage.stores, monitor=MonitorSpec())
+        return [finding.value is not None for finding in verdict.findings if finding.kind == "error"]
+
+    assert seen(DAY) == [True, True]
+    assert seen(DAY + timedelta(days=LOOK_BACK_DAYS - 5)) == [True, False]
+    assert seen(DAY + timedelta(days=LOOK_BACK_DAYS + 1)) == [False, False]
+
+
+def test_label_of_later_arrival_is_not_known_on_the_day(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=9))
+    measured(stage, DAY, 5.0)
+    findings = judge(DAY, **stage.stores, monitor=MonitorSpec()).findings
+    assert [one.value for one in findings if one.kind == "error"] == [None, None]
+    findings = judge(DAY + timedelta(days=1), **stage.stores, monitor=MonitorSpec()).findings
+    assert next(one.value for one in findings if one.kind == "error") == pytest.approx(5.0)
+
+
+def verdict_of(stage: Stage, kind: str, day: date = DAY, **payload: Any) -> None:
+    stage.note("verdict", day.isoformat(), kind, day, summary="numbers", **payload)
+
+
+def test_day_that_was_not_judged_has_no_decision(stage: Stage) -> None:
+    with pytest.raises(NotFoundError) as told:
+        retrain(DAY, ledger=stage.ledger, policy=RetrainSpec())
+    assert str(told.value) == "2013-03-01 has no verdict. Run the task 'judge' of that day first."
+
+
+def test_decision_is_made_once_for_a_verdict_whatever_has_happened_since(stage: Stage) -> None:
+    verdict_of(stage, "decay")
+    first = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec())
+    assert first.action is Action.RETRAIN
+    stage.note("release", "2", "requested", DAY)
+    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()) == first
+    assert len(stage.ledger.entries("retraining")) == 1
+    verdict_of(stage, "ok")
+    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()).action is Action.NOTHING
+    assert [entry.kind for entry in stage.ledger.entries("retraining")] == ["retrain", "nothing"]
+
+
+def test_decision_counts_earlier_retrainings_and_open_releases(stage: Stage) -> None:
+    stage.note("retraining", "2013-02-25", "retrain", date(2013, 2, 25))
+    verdict_of(stage, "decay")
+    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(cooldown_days=7))
+    assert (decision.action, decision.reason) == (
+        Action.NOTHING,
+        "retrained on 2013-02-25, and the cooldown is 7 days (the errors have grown: numbers)",
+    )
+
+
+def test_blocked_batch_opens_an_incident_and_a_mended_one_does_not(stage: Stage) -> None:
+    stage.note("batch", DAY.isoformat(), "blocked")
+    verdict_of(stage, "decay")
+    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()).action is Action.INCIDENT
+    stage.note("batch", DAY.isoformat(), "accepted")
+    verdict_of(stage, "decay", again=True)
+    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()).action is Action.RETRAIN
+
+
+def test_age_of_the_champion_counts_from_the_request_of_its_release(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=40))
+    verdict_of(stage, "ok")
+    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(max_age_days=40))
+    # Its release has not ended, so nothing is begun; the age is named.
+    assert decision.reason == "a release is on its way (the champion is 40 days old, 40 are allowed)"
+
+
+def test_incident_is_opened_once(stage: Stage) -> None:
+    for _ in range(2):
+        open_incident(DAY, "why", ledger=stage.ledger)
+    (incident,) = stage.ledger.entries("incident")
+    assert (incident.subject, incident.kind, incident.payload["reason"]) == ("verdict 2013-03-01", "opened", "why")
+
+
+TRAIN = TrainSpec(candidates=SPEC.train.candidates, holdout_days=3, min_rows=100)
+
+
+def labels(stage: Stage, first: date, last: date, rows: int = 20) -> None:
+    for number in range((last - first).days + 1):
+        frame = pd.DataFrame({"_key": [str(row) for row in range(rows)], "label": 1.0})
+        stage.lake.write("labels", first + timedelta(days=number), frame)
+        stage.lake.write("batches", first + timedelta(days=number), frame[["_key"]])
+
+
+def taken(stage: Stage, reason: str = "why", day: date = DAY, window_days: int | None = None) -> Any:
+    return snapshot(
+        day, lake=stage.lake, ledger=stage.ledger, train=TRAIN, label=LABEL, reason=reason, window_days=window_days
+    )
+
+
+def test_snapshot_pins_versions_and_a_repetition_gets_the_same(stage: Stage) -> None:
+    labels(stage, DAY - timedelta(days=10), DAY - timedelta(days=2))
+    first = taken(stage)
+    assert first.rows == 6 * 20
+    assert first.snapshot.last_labelled == DAY - timedelta(days=2)
+    assert first.snapshot.holdout_first == DAY - timedelta(days=4)
+    versions = (stage.lake.version("batches"), stage.lake.version("labels"))
+    assert (first.snapshot.batches_version, first.snapshot.labels_version) == versions
+    labels(stage, DAY - timedelta(days=1), DAY)
+    assert taken(stage) == first
+    other = taken(stage, reason="another")
+    assert other.snapshot.labels_version > first.snapshot.labels_version
+    assert other.snapshot.last_labelled == DAY - timedelta(days=1), "labels of the day itself have not come"
+    assert len(stage.ledger.entries("training")) == 2
+
+
+@pytest.mark.parametrize("window_days", [None, 83])
+def test_snapshot_survives_its_json_form(stage: Stage, window_days: int | None) -> None:
+    labels(stage, DAY - timedelta(days=10), DAY)
+    found = taken(stage, window_days=window_days).snapshot
+    payload: Payload = snapshot_payload(found)
+    assert snapshot_from(payload) == found
+
+
+def test_too_few_labels_are_no_snapshot(stage: Stage) -> None:
+    assert taken(stage).reason == "there is no label of 2013-01-29 to 2013-02-28"
+    labels(stage, DAY - timedelta(days=5), DAY - timedelta(days=1))
+    few = taken(stage)
+    assert (few.snapshot, few.reason) == (None, "40 labelled rows before the hold-out, 100 are needed")
+    assert stage.ledger.entries("training") == []
+
+
+def test_training_without_a_decision_of_the_gate_is_not_registered(stage: Stage) -> None:
+    with pytest.raises(NotFoundError) as told:
+        register("run1", "t1", ledger=stage.ledger, registry=stage.registry)
+    assert str(told.value) == "The gate has not decided on training 't1'. Run the task 'gate' first."
+    stage.note("gate", "t1", "refused", summary="Refuse: worse.")
+    assert register("run1", "t1", ledger=stage.ledger, registry=stage.registry) == "1"
+    assert stage.registry.state["versions"]["1"]["tags"] == {
+        "trimtab.gate": "refused",
+        "summary": "Refuse: worse.",
+        "trimtab.as_of": "2013-03-01",
+        "trimtab.training_id": "t1",
+    }
+
+
+def labelled(stage: Stage, answered: pd.DataFrame | None = None) -> Any:
+    found = batch(0)
+    source = Fixed({DAY: found.astype(dict.fromkeys(ROWS.key, str)).assign(air_time="100")})
+    return feedback(
+        DAY + timedelta(days=1),
+        source=source,
+        lake=stage.lake,
+        ledger=stage.ledger,
+        traffic=Told(answered if answered is not None else pd.DataFrame()),
+        rows=ROWS,
+        label=LABEL,
+    )
+
+
+def test_answers_of_the_service_are_measured_beside_the_batch(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    stage.lake.write("batches", DAY, batch(0))
+    score(DAY, **stage.stores, rows=ROWS)
+    keys = batch(0)["_key"].tolist()
+    answered = pd.DataFrame(
+        {
+            "request_id": ["a", "b"],
+            "key": keys[:2],
+            "version": "9",
+            "arm": "champion",
+            "served": True,
+            "route": 3,
+            "prediction": [110.0, 80.0],
+        }
+    )
+    result = labelled(stage, answered)
+    assert (result.rows, result.labelled) == (30, 30)
+    assert set(result.errors) == {"1", "9"}
+    assert (result.errors["9"].rows, result.errors["9"].mae, result.errors["9"].bias) == (2, 15.0, -5.0)
+    (entry,) = stage.ledger.entries("feedback")
+    assert (entry.subject, entry.as_of) == ("2013-03-01", date(2013, 3, 2))
+    before = stage.lake.read("predictions", DAY, DAY, part="online")
+    labelled(stage)
+    assert stage.lake.read("predictions", DAY, DAY, part="online").equals(before), "a log that is gone clears nothing"
+    assert len(stage.ledger.entries("feedback")) == 1
+
+
+def test_labels_of_a_batch_that_has_been_taken_back_are_taken_back(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    assert labelled(stage).labelled == 30
+    stage.lake.write("batches", DAY, pd.DataFrame())
+    assert labelled(stage).labelled == 0
+    assert stage.lake.days("labels") == []
+
+
+def test_column_that_is_new_in_the_spec_is_named_before_the_lake_has_it() -> None:
+    with pytest.raises(DataContractError) as told:
+        columns_of(batch(0).drop(columns=["seats"]), ROWS)
+    assert str(told.value) == (
+        "The lake has no column 'seats', which rows.columns in model.yaml names. "
+        "Run the days that are needed again, so that their batches have it."
+    )
+
+
+def test_missing_values_of_the_lake_are_nan_and_none() -> None:
+    found = columns_of(batch(0), ROWS)
+    assert found["seats"].dtype == np.float64
+    assert np.isnan(found["seats"]).any()
+    missing = [value for value in found["tailnum"] if not isinstance(value, str)]
+    assert missing
+    assert set(missing) == {None}
