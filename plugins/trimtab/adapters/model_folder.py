@@ -93,6 +93,8 @@ def load_folder(path: Path) -> ModelFolder:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as exc:
         raise SpecError(str(file), "", "is not UTF-8. Save it in that encoding.") from exc
+    except OSError as exc:
+        raise SpecError(str(file), "", f"cannot be read: {exc.strerror}. Mend its permissions.") from exc
     spec = parse_spec(text, str(file))
     if spec.name != path.name:
         raise SpecError(str(file), "name", f"must be the folder's name {path.name!r}. Got {spec.name!r}.")
