@@ -218,19 +218,28 @@ def test_baking_compares_the_two_versions_on_the_same_rows(
     assert report.reasons[0].endswith("of version 1 on 120 rows of 3 days")
 
 
-def test_baking_waits_while_there_are_no_common_rows(desk: Desk, tmp_path: Path) -> None:
+def test_baking_waits_while_the_two_versions_have_not_met_on_two_days(desk: Desk, tmp_path: Path) -> None:
     desk.released("1")
     desk.request("2")
     desk.answer("2")
     desk.live("2")
     lake = DeltaLake(str(tmp_path), "m")
+
+    def said() -> tuple[str, tuple[str, ...]]:
+        report = releasing.watch_bake("2", spec=SPEC, ledger=desk.ledger, lake=lake)
+        return report.outcome, report.reasons
+
     for number in (1, 2):
         labelled_day(lake, desk.ledger, DAY + timedelta(days=number), {"2": 100})
-    report = releasing.watch_bake("2", spec=SPEC, ledger=desk.ledger, lake=lake)
-    assert (report.outcome, report.reasons) == ("wait", ("the two versions have not predicted the same rows yet",))
+    assert said() == ("wait", ("0 of 2 labelled days seen",))
     labelled_day(lake, desk.ledger, DAY + timedelta(days=3), {"1": 100, "2": 100})
-    report = releasing.watch_bake("2", spec=SPEC, ledger=desk.ledger, lake=lake)
-    assert (report.outcome, report.reasons) == ("wait", ("1 days with rows that both predicted, 2 are needed",))
+    assert said() == ("wait", ("1 of 2 labelled days seen",))
+    apart = lake.read("predictions", DAY + timedelta(days=3), DAY + timedelta(days=3))
+    for number in (3, 4):
+        rows = apart.assign(_key=apart["version"] + apart["_key"]).drop(columns=["_day", "_part"])
+        labelled_day(lake, desk.ledger, DAY + timedelta(days=number), {"1": 100, "2": 100})
+        lake.write("predictions", DAY + timedelta(days=number), rows, part="batch")
+    assert said()[0] == "wait"
 
 
 def test_first_version_bakes_without_a_comparison(desk: Desk, tmp_path: Path) -> None:

@@ -265,7 +265,9 @@ class ReleaseSpec(Section):
     max_latency_ratio: Annotated[float, Field(gt=1)] = Field(
         2.0, description="Median latency of the challenger over that of the champion."
     )
-    bake_days: Annotated[int, Field(ge=1)] = Field(3, description="Labelled days after going live before it is done.")
+    bake_days: Annotated[int, Field(ge=2)] = Field(
+        3, description="Labelled days after going live before it is done; a comparison needs two."
+    )
 
     @model_validator(mode="after")
     def _shares_rise(self) -> "ReleaseSpec":

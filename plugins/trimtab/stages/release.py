@@ -110,13 +110,15 @@ def watch_bake(version: str, *, spec: ReleaseSpec, ledger: Ledger, lake: Lake) -
 
 
 def labelled_days(version: str, ledger: Ledger) -> Sequence[str]:
-    """Days after the version went live on which its predictions met labels."""
-    live = [entry.as_of for entry in ledger.entries("release", version) if entry.kind == "live"]
+    """Days after the version went live on which its predictions, and those of the version before, met labels."""
+    entries = ledger.entries("release", version)
+    live = [entry.as_of for entry in entries if entry.kind == "live"]
+    compared = {version, *(one.previous for one in releases(entries).values())} - {None}
     return sorted(
         {
             entry.subject
             for entry in ledger.entries("feedback")
-            if live and entry.subject > live[-1].isoformat() and version in entry.payload
+            if live and entry.subject > live[-1].isoformat() and compared <= set(entry.payload)
         }
     )
 
