@@ -38,7 +38,7 @@ check: $(VENV)/synced ## lint, format, types, import contracts and model folders
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check --diff
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/trimtab check
 
 format: $(VENV)/synced ## mend what ruff can mend

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE, ModelFolder, load_folder
 from trimtab.domain.columns import Columns
@@ -67,7 +67,7 @@ def inspect_folder(path: Path, environment: Mapping[str, str]) -> Report:
 
 def show(reports: Sequence[Report]) -> None:
     """A table with a line for each folder."""
-    table = Table("model", *ASPECTS)
+    table = Table(Column("model", no_wrap=True), *ASPECTS)
     for report in reports:
         table.add_row(report.folder.name, *(report.notes.get(aspect, "-") for aspect in ASPECTS))
     Console().print(table)
