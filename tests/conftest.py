@@ -30,6 +30,7 @@ settings.load_profile("repeatable")
 
 OLD_HABITS = (
     "ignore:module 'sre_.*' is deprecated:DeprecationWarning",  # great_expectations, when it is imported
+    "ignore:PySpark does not yet fully support pandas:FutureWarning",  # the same, where PySpark is installed
 )
 """Warnings of dependencies about themselves. All other warnings fail a test."""
 

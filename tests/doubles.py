@@ -16,7 +16,7 @@ from trimtab.adapters.model_package import digest, load_feature_code, open_packa
 from trimtab.adapters.sklearn_trainer import new_estimator
 from trimtab.domain.columns import Columns, Encoder
 from trimtab.domain.metrics import FloatArray, errors
-from trimtab.domain.ports import Alias, Package, Predictor, Training, TrainingRun
+from trimtab.domain.ports import Alias, DescribedModel, Package, Predictor, Training, TrainingRun
 from trimtab.domain.profiles import PREDICTION, DayErrors, Reference, bins_of, profile
 from trimtab.domain.spec import EstimatorSpec
 from trimtab.errors import NotFoundError
@@ -181,6 +181,10 @@ class FolderRegistry:
         expected = _one(self.state["runs"], str(run_id), "Run")["digest"]
         files = {file.name: file.read_bytes() for file in (self._folder / str(run_id) / "package").iterdir()}
         return open_package(files, expected_digest=expected, name=f"run {run_id}")
+
+    def describe(self, version: str) -> DescribedModel:
+        """Open the package of a version."""
+        return self.load(version=version)
 
     @property
     def state(self) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from mlflow.entities import ViewType
 
 from doubles import FolderRegistry, tiny_rows, tiny_training
 from mlflow_servers import MlflowServer, Relay, free_port
+from trimtab.adapters import package_copies
 from trimtab.adapters.mlflow_registry import DESCRIPTION, MlflowRegistry
 from trimtab.adapters.model_package import digest
 from trimtab.domain.ports import Registry
@@ -62,6 +63,13 @@ class Case(Protocol):
     def package_file(self, run_id: str, name: str) -> Path:
         """Where a file of a package lies."""
         ...
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of packages that no other test has made."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "trimtab" / "packages"
 
 
 class FolderCase:
@@ -408,6 +416,34 @@ def test_changed_value_changes_the_digest_of_the_data_set(server_case: MlflowCas
     ]
     first, same, other = (server_case.dataset_digest(run.run_id) for run in runs)
     assert first == same != other
+
+
+def test_package_is_fetched_once_and_a_spoilt_copy_is_fetched_again(
+    server_case: MlflowCase, relay: Callable[[int], Relay], cache: Path
+) -> None:
+    """The second load makes one request, for the digest; and no copy is believed."""
+    registry = server_case.open()
+    version = registry.register(registry.log_training(tiny_training(1)).run_id, {})
+    rows = tiny_rows(7)[0]
+    expected = registry.load(version=version).predict(rows)
+    assert np.array_equal(server_case.open(relay(1).uri).load(version=version).predict(rows), expected)
+    (copy,) = cache.glob("*.zip")
+    other = tiny_training(2).package
+    copy.unlink()
+    package_copies.store_copy(copy.stem, other)
+    assert np.array_equal(registry.load(version=version).predict(rows), expected)
+    copied = package_copies.load_copy(copy.stem)
+    assert copied is not None
+    assert digest(copied) == copy.stem
+
+
+def test_description_is_that_of_the_model(case: Case) -> None:
+    """The same features and reference as the whole model's, without its estimator."""
+    registry = case.open()
+    version = registry.register(registry.log_training(tiny_training(1)).run_id, {})
+    model, whole, rows = registry.describe(version), registry.load(version=version), tiny_rows(7)[0]
+    assert (model.spec, model.reference) == (whole.spec, whole.reference)
+    assert model.features(rows).keys() == whole.features(rows).keys()
 
 
 def test_nothing_is_printed(server_case: MlflowCase, capfd: pytest.CaptureFixture[str]) -> None:

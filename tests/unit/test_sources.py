@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from trimtab.adapters.csv_reader import CsvReader
-from trimtab.adapters.day_rows import DayRows, day_keys
+from trimtab.adapters.day_keys import day_keys
+from trimtab.adapters.day_rows import DayRows
 from trimtab.adapters.lookup_table import look_up
 from trimtab.adapters.parquet_reader import DeltaReader, ParquetReader
 from trimtab.adapters.sql_reader import SqlReader
@@ -218,7 +219,7 @@ def test_day_is_read_in_the_form_of_the_spec(day: date, form: str) -> None:
     spec = ROWS.model_copy(update={"event_day": DayFromColumn(kind="column", column="day", format=form)})
     if form.endswith("y") and not 1969 <= day.year <= 2068:
         return
-    keys = day_keys(pa.table({"day": [day.strftime(form)]}), spec)
+    keys = day_keys(pa.table({"day": [day.strftime(form)]}), spec.event_day)
     assert keys.tolist() == [day.year * 10_000 + day.month * 100 + day.day]
 
 
@@ -240,7 +241,7 @@ def test_day_is_read_in_the_form_of_the_spec(day: date, form: str) -> None:
     ],
 )
 def test_text_that_is_no_day_is_not_read_as_another_day(text: str) -> None:
-    assert day_keys(pa.table({"day": [text, "2012-02-29"]}), ROWS).tolist() == [-1, 20120229]
+    assert day_keys(pa.table({"day": [text, "2012-02-29"]}), ROWS.event_day).tolist() == [-1, 20120229]
 
 
 def test_day_of_three_parts_may_be_padded_or_not_and_must_be_in_the_calendar() -> None:
@@ -256,7 +257,7 @@ def test_day_of_three_parts_may_be_padded_or_not_and_must_be_in_the_calendar() -
             "d": ["9", "09", "29", "29", "1", "1", "1", "1"],
         }
     )
-    assert day_keys(table, spec).tolist() == [20130209, 20130209, 20120229, -1, -1, -1, -1, -1]
+    assert day_keys(table, spec.event_day).tolist() == [20130209, 20130209, 20120229, -1, -1, -1, -1, -1]
 
 
 def lookup_file(tmp_path: Path, text: str) -> Path:

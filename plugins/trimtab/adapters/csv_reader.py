@@ -7,6 +7,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from trimtab.adapters.day_keys import day_keys
 from trimtab.adapters.parsed_copies import ParsedCopy
 from trimtab.adapters.text_table import RAW_LENGTH, TextTable
 from trimtab.domain.ports import BrokenRow
-from trimtab.domain.spec import CsvSource
+from trimtab.domain.spec import CsvSource, DayFromColumn, DayFromParts
 from trimtab.errors import BatchMissingError, SourceUnreadableError, listed
 
 DAY = "{day}"
@@ -29,9 +31,9 @@ KEPT_TABLES = 2
 class CsvReader:
     """One file for all days, or one a day where the path has '{day}'."""
 
-    def __init__(self, spec: CsvSource, path: Path) -> None:
-        """`path` is the spec's path, resolved."""
-        self._spec, self._path = spec, path
+    def __init__(self, spec: CsvSource, path: Path, event_day: DayFromColumn | DayFromParts | None = None) -> None:
+        """`path` is the spec's path, resolved; `event_day` tells how to find the day of a row, if it has one."""
+        self._spec, self._path, self._event_day = spec, path, event_day
         self._read_before: dict[tuple[object, ...], TextTable] = {}
 
     def is_ready(self, day: date) -> bool:
@@ -61,11 +63,14 @@ class CsvReader:
     def _copied(self, file: Path, columns: Sequence[str]) -> TextTable:
         if DAY in str(self._path):
             return self._parse(file, columns)
-        copy = ParsedCopy(file, [self._spec.model_dump_json(), *columns])
+        how = self._event_day.model_dump_json() if self._event_day else ""
+        copy = ParsedCopy(file, [self._spec.model_dump_json(), how, *columns])
         table = copy.load()
         if table is None:
             table = self._parse(file, columns)
             if set(columns) <= set(table.columns.column_names):  # else all that is wanted of it is the header
+                if self._event_day:
+                    table = replace(table, day=day_keys(table.columns, self._event_day))
                 copy.store(table)
         return table
 

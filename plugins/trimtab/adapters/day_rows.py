@@ -1,24 +1,20 @@
 """From the text columns of a file or table to the rows of one day."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trimtab.adapters.day_keys import UNKNOWN_DAY, day_keys
 from trimtab.adapters.lookup_table import look_up
 from trimtab.adapters.text_table import RAW_LENGTH, TextReader, TextTable
 from trimtab.domain.ports import BrokenRow, RawBatch
-from trimtab.domain.spec import DayFromColumn, DayFromParts, Lookup, RowsSpec
+from trimtab.domain.spec import DayFromColumn, Lookup, RowsSpec
 from trimtab.errors import BatchMissingError, DataContractError, listed
-
-UNKNOWN_DAY = -1
-MONTHS = [*(str(n) for n in range(1, 13)), *(f"{n:02d}" for n in range(1, 10))]
-DAYS = [*(str(n) for n in range(1, 32)), *(f"{n:02d}" for n in range(1, 10))]
 
 
 class DayRows:
@@ -38,13 +34,13 @@ class DayRows:
         wanted = [*dict.fromkeys(name for name in (*columns, *self._rows.day_columns) if name not in looked_up)]
         table = self._reader.read(day, wanted)
         _require_columns(table, wanted)
-        keys = day_keys(table.columns, self._rows)
+        keys = day_keys(table.columns, self._rows.event_day) if table.day is None else table.day
         if len(keys) and (keys == UNKNOWN_DAY).all():
             raise _wrong_date_form(table, self._rows)
         mask, broken = _split(table, keys, day)
         if not mask.any() and not broken:
             raise BatchMissingError(f"{table.name} has no row of {day}. Run this day again when its batch has arrived.")
-        rows = _text_frame(table.columns.select(wanted).filter(pa.array(mask)))
+        rows = _text_frame(_chosen(table.columns.select(wanted), mask))
         rows.insert(0, "_row", table.row[mask])
         for lookup, file in self._lookups:
             if set(lookup.take) & set(columns):
@@ -52,66 +48,14 @@ class DayRows:
         return RawBatch(rows=rows, broken=broken)
 
 
-def day_keys(columns: pa.Table, spec: RowsSpec) -> NDArray[np.int64]:
-    """Each row's day as a number like 20130423, or -1 where it cannot be read."""
-    how = spec.event_day
-    if isinstance(how, DayFromColumn):
-        texts = columns[how.column]
-        moments = pc.strptime(texts, format=how.format, unit="s", error_is_null=True)
-        keys = _number(pc.year(moments), pc.month(moments), pc.day(moments))
-        return _without_overflow(keys, texts, how.format)
-    return _from_parts(columns, how)
-
-
-def _without_overflow(keys: NDArray[np.int64], texts: pa.ChunkedArray, form: str) -> NDArray[np.int64]:
-    """Arrow reads 31 February as 3 March. Python is stricter, and slower, so it is asked about early days only."""
-    early = pa.array((keys != UNKNOWN_DAY) & (keys % 100 <= 3))  # noqa: PLR2004  # no month is shorter by more
-    wrong = [text for text in pc.unique(texts.filter(early)).to_pylist() if not _parses(text, form)]
-    return np.where(np.asarray(pc.is_in(texts, value_set=pa.array(wrong, pa.string()))), UNKNOWN_DAY, keys)
-
-
-def _parses(text: str, form: str) -> bool:
-    try:
-        datetime.strptime(text.strip(), form)  # noqa: DTZ007  # only whether it is a day
-    except ValueError:
-        return False
-    return True
-
-
-def _from_parts(columns: pa.Table, how: DayFromParts) -> NDArray[np.int64]:
-    year = columns[how.year]
-    year = pc.cast(pc.if_else(pc.match_substring_regex(year, r"^\d{4}$"), year, None), pa.int64())
-    month, day = _position(columns[how.month], MONTHS, 12), _position(columns[how.day], DAYS, 31)
-    return _number(year, month, day)
-
-
-def _position(texts: pa.ChunkedArray, names: list[str], unpadded: int) -> pa.ChunkedArray:
-    index = pc.index_in(texts, value_set=pa.array(names))
-    return pc.add(pc.if_else(pc.less(index, unpadded), index, pc.subtract(index, unpadded)), 1)
-
-
-def _number(year: pa.ChunkedArray, month: pa.ChunkedArray, day: pa.ChunkedArray) -> NDArray[np.int64]:
-    parts = [pc.cast(part, pa.int64()) for part in (year, month, day)]
-    number = pc.add(pc.add(pc.multiply(parts[0], 10_000), pc.multiply(parts[1], 100)), parts[2])
-    keys = np.asarray(pc.fill_null(number, UNKNOWN_DAY))
-    return np.where(np.isin(keys, [key for key in np.unique(keys) if not _is_day(int(key))]), UNKNOWN_DAY, keys)
-
-
-def _is_day(key: int) -> bool:
-    """Whether the calendar has that day: 20130231 is none."""
-    try:
-        date(key // 10_000, key // 100 % 100, key % 100)
-    except ValueError:
-        return False
-    return True
-
-
 def _split(table: TextTable, keys: NDArray[np.int64], day: date) -> tuple[NDArray[np.bool_], list[BrokenRow]]:
     """Rows of the day, and broken rows that belong to it: those that stand behind a row of the day."""
     wanted = day.year * 10_000 + day.month * 100 + day.day
     mask = keys == wanted
     unreadable = keys == UNKNOWN_DAY
-    strangers = ~mask if table.only_this_day else unreadable & (_filled(keys) == wanted)
+    strangers = ~mask if table.only_this_day else unreadable
+    if strangers.any() and not table.only_this_day:
+        strangers = unreadable & (_filled(keys) == wanted)
     broken = [
         BrokenRow(
             row=int(table.row[index]), reason=_day_problem(int(keys[index]), day), raw=_raw(table.columns, int(index))
@@ -173,6 +117,14 @@ def _wrong_date_form(table: TextTable, spec: RowsSpec) -> DataContractError:
         f"{table.name}: no row has its day in the form {expected!r}. The first row has {example}. "
         "Mend the source, or change rows.event_day in model.yaml."
     )
+
+
+def _chosen(columns: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
+    """Rows under the mask; the usual file holds a day in one piece, which need not be copied."""
+    places = np.flatnonzero(mask)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return columns.slice(int(places[0]), len(places))
+    return columns.filter(pa.array(mask))
 
 
 def _text_frame(columns: pa.Table) -> pd.DataFrame:

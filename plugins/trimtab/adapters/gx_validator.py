@@ -68,7 +68,7 @@ class GxValidator:
 
 def _entries(file: Path) -> list[Any]:
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+        entries = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except yaml.YAMLError as exc:
         raise SpecError(str(file), "", f"is not YAML: {str(exc)[:200]}. Mend the syntax.") from exc
     if not isinstance(entries, list):

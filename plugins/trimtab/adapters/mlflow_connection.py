@@ -91,6 +91,14 @@ class MlflowConnection:
         return TrimtabError(f"MLflow at {self.uri} refuses ({status:d}): {said}.")
 
 
+def find_plugins() -> None:
+    """Let MLflow look for its plugins now, which takes it 20 ms at the first request of a process otherwise.
+
+    It remembers what it has found, and a fork of this process does too. Nothing is sent.
+    """
+    MlflowClient("http://localhost", "http://localhost")._get_registry_client()  # type: ignore[no-untyped-call]  # noqa: SLF001
+
+
 @contextmanager
 def unless(error_code: str) -> Iterator[None]:
     """Pass over one answer of MLflow: that another writer has already created, or deleted, what we wanted to."""

@@ -7,7 +7,8 @@ where two writers can still meet, it looks again afterwards and all of them agre
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -17,11 +18,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from trimtab.adapters import logged_model, model_package
+from trimtab.adapters import logged_model, model_package, package_copies
 from trimtab.adapters.mlflow_connection import MlflowConnection, despite_rivals, unless
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE
-from trimtab.domain.ports import Alias, Package, Predictor, Training, TrainingRun
-from trimtab.errors import NotFoundError
+from trimtab.domain.ports import Alias, DescribedModel, Package, Predictor, Training, TrainingRun
+from trimtab.errors import ModelIntegrityError, NotFoundError
 
 TRAINING_ID = "trimtab.training_id"
 CANDIDATE = "trimtab.candidate"
@@ -33,11 +34,10 @@ DESCRIPTION = "mlflow.note.content"
 """MLflow's own tag for the description of an experiment or a run."""
 
 Item = TypeVar("Item")
+Opened = TypeVar("Opened")
 
 BATCH = 100
 """Params, tags or metrics in one request; MLflow allows 100, 100 and 1,000."""
-PACKAGES_KEPT = 6
-"""Champion, challenger and shadow, and those before them."""
 PRESENT = "RESOURCE_ALREADY_EXISTS"
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 
@@ -53,7 +53,6 @@ class MlflowRegistry:
         """Bind to a server; nothing is sent yet. User and password go to MLflow's variables in the environment."""
         self._connection = MlflowConnection(uri, user, password)
         self._client, self._model, self._uri = self._connection.client, model, uri
-        self._packages: dict[str, tuple[str, Package]] = {}
 
     @property
     def versions_page(self) -> str:
@@ -145,7 +144,7 @@ class MlflowRegistry:
                     self._set_alias(alias, version)
 
     def load(self, *, version: str | None = None, run_id: str | None = None) -> Predictor:
-        """Open the model of a version or of a run. A package that was downloaded before is not downloaded again.
+        """Open the model of a version or of a run. A package that was fetched before is not fetched again.
 
         Raises:
             NotFoundError: If there is none.
@@ -154,16 +153,22 @@ class MlflowRegistry:
         with self._connection.answering():
             if version is not None:
                 found = self._client.get_model_version(self._model, version)
-                run_id, digest = str(found.run_id), found.tags.get(DIGEST, "")
-            elif run_id is not None:
-                digest = self._run(run_id).data.tags.get(DIGEST, "")
-            else:
-                raise ValueError("one of version and run_id is needed")
-            package = self._package(run_id, digest)
-        name = f"model {self._model!r}, " + (f"version {version}" if version is not None else f"run {run_id}")
-        predictor = model_package.open_package(package, expected_digest=digest, name=name)
-        self._keep(run_id, digest, package)
-        return predictor
+                return self._open(str(found.run_id), found.tags, f"version {version}", model_package.open_package)
+            if run_id is not None:
+                tags = self._run(run_id).data.tags
+                return self._open(run_id, tags, f"run {run_id}", model_package.open_package)
+            raise ValueError("one of version and run_id is needed")
+
+    def describe(self, version: str) -> DescribedModel:
+        """The model of a version without its estimator, which takes longer to open than all the rest.
+
+        Raises:
+            NotFoundError: If there is none.
+            ModelIntegrityError: If its files are not those that were stored.
+        """
+        with self._connection.answering():
+            found = self._client.get_model_version(self._model, version)
+            return self._open(str(found.run_id), found.tags, f"version {version}", model_package.describe_package)
 
     def _experiment(self, training: Training) -> str:
         if experiment := self._client.get_experiment_by_name(self._model):
@@ -294,21 +299,24 @@ class MlflowRegistry:
         else:
             despite_rivals(lambda: self._client.set_registered_model_alias(self._model, alias, version))
 
-    def _package(self, run_id: str, digest: str) -> Package:
-        kept = self._packages.get(run_id)
-        if kept and kept[0] == digest:
-            return kept[1]
+    def _open(self, run_id: str, tags: Mapping[str, str], name: str, opening: Callable[..., Opened]) -> Opened:
+        """Open the local copy of a package; without one, or if it has been spoilt, the registry's own."""
+        digest, name = tags.get(DIGEST, ""), f"model {self._model!r}, {name}"
+        if copy := package_copies.load_copy(digest):
+            with suppress(ModelIntegrityError):
+                return opening(copy, expected_digest=digest, name=name)
+        package = self._fetch(run_id)
+        opened = opening(package, expected_digest=digest, name=name)
+        package_copies.store_copy(digest, package)
+        return opened
+
+    def _fetch(self, run_id: str) -> Package:
         model = self._client.get_logged_model(_model_id(self._run(run_id)))
         location = f"{model.artifact_location}/{logged_model.PACKAGE_FOLDER}"
         with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
             files = get_artifact_repository(location, tracking_uri=self._connection.uri)
             files.download_artifacts("", folder)  # type: ignore[no-untyped-call]
             return {file.name: file.read_bytes() for file in Path(folder).iterdir() if file.is_file()}
-
-    def _keep(self, run_id: str, digest: str, package: Package) -> None:
-        self._packages[run_id] = (digest, package)
-        for oldest in list(self._packages)[:-PACKAGES_KEPT]:
-            self._packages.pop(oldest, None)
 
 
 def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -41,15 +41,12 @@ _encoder_json = TypeAdapter(Encoder)
 _reference_json = TypeAdapter(Reference)
 
 
-class PackagedPredictor:
-    """A model opened from its package."""
+class PackagedModel:
+    """A model opened from its package, but for its estimator."""
 
-    def __init__(
-        self, spec: ModelSpec, code: FeatureCode, encoder: Encoder, estimator: Fitted, reference: Reference
-    ) -> None:
-        """Put the parts together; `open_package` is the usual way."""
-        self._spec, self._code, self._encoder = spec, code, encoder
-        self._estimator, self._reference = estimator, reference
+    def __init__(self, spec: ModelSpec, code: FeatureCode, reference: Reference) -> None:
+        """Put the parts together; `describe_package` is the usual way."""
+        self._spec, self._code, self._reference = spec, code, reference
 
     @property
     def spec(self) -> ModelSpec:
@@ -64,6 +61,15 @@ class PackagedPredictor:
     def features(self, rows: Columns) -> Columns:
         """Features (n each) of rows (n each)."""
         return self._code.compute(rows)
+
+
+class PackagedPredictor(PackagedModel):
+    """A model opened from its package."""
+
+    def __init__(self, model: PackagedModel, encoder: Encoder, estimator: Fitted) -> None:
+        """Put the parts together; `open_package` is the usual way."""
+        super().__init__(model.spec, model._code, model.reference)  # noqa: SLF001  # of its own class
+        self._encoder, self._estimator = encoder, estimator
 
     def predict(self, rows: Columns) -> FloatArray:
         """Predictions (n,) for rows (n each)."""
@@ -116,6 +122,24 @@ def digest(package: Package) -> str:
     return hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest()
 
 
+def describe_package(package: Package, *, expected_digest: str, name: str) -> PackagedModel:
+    """Open all but the estimator, after checking that the package is the one that was stored; `name` is for messages.
+
+    Raises:
+        ModelIntegrityError: If a file is missing or changed.
+    """
+    missing = sorted(set(FILES) - set(package))
+    if missing or digest(package) != expected_digest:
+        problem = f"lacks {', '.join(missing)}" if missing else "has other content than when it was registered"
+        raise ModelIntegrityError(f"Package of {name} {problem}. It is not loaded; register the model anew.")
+    spec = parse_spec(package[SPEC_FILE].decode(), f"{SPEC_FILE} of {name}")
+    return PackagedModel(
+        spec,
+        load_feature_code(package[FEATURE_FILE], spec, f"{FEATURE_FILE} of {name}"),
+        _reference_json.validate_json(package[REFERENCE_FILE]),
+    )
+
+
 def open_package(package: Package, *, expected_digest: str, name: str) -> PackagedPredictor:
     """Open a model after checking that it is the one that was stored; `name` is for messages.
 
@@ -125,21 +149,11 @@ def open_package(package: Package, *, expected_digest: str, name: str) -> Packag
     import skops.io  # noqa: PLC0415  # pulls in scikit-learn
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
-    missing = sorted(set(FILES) - set(package))
-    if missing or digest(package) != expected_digest:
-        problem = f"lacks {', '.join(missing)}" if missing else "has other content than when it was registered"
-        raise ModelIntegrityError(f"Package of {name} {problem}. It is not loaded; register the model anew.")
+    model = describe_package(package, expected_digest=expected_digest, name=name)
     try:
         estimator = skops.io.loads(package[ESTIMATOR_FILE], trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException as exc:
         raise ModelIntegrityError(
             f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded."
         ) from exc
-    spec = parse_spec(package[SPEC_FILE].decode(), f"{SPEC_FILE} of {name}")
-    return PackagedPredictor(
-        spec,
-        load_feature_code(package[FEATURE_FILE], spec, f"{FEATURE_FILE} of {name}"),
-        _encoder_json.validate_json(package[ENCODER_FILE]),
-        estimator,
-        _reference_json.validate_json(package[REFERENCE_FILE]),
-    )
+    return PackagedPredictor(model, _encoder_json.validate_json(package[ENCODER_FILE]), estimator)

@@ -13,18 +13,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from trimtab.adapters.disk_cache import cache_folder, forget_old
 from trimtab.adapters.text_table import TextTable
 from trimtab.domain.ports import BrokenRow
 
 WORTHWHILE_BYTES = 1_000_000
 KEPT = 8
-ROW = "_row"
+ROW, DAY = "_row", "_day"
 BROKEN = b"trimtab.broken"
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/trimtab, or ~/.cache/trimtab."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab"
 
 
 class ParsedCopy:
@@ -49,7 +45,9 @@ class ParsedCopy:
         except (OSError, KeyError, ValueError, TypeError):
             return None  # none yet, or one that another version wrote: parse again
         rows = table[ROW].to_numpy()
-        return TextTable(str(self._file), table.drop_columns([ROW]), rows, broken, only_this_day=False)
+        day = table[DAY].to_numpy() if DAY in table.column_names else None
+        own = [name for name in (ROW, DAY) if name in table.column_names]
+        return TextTable(str(self._file), table.drop_columns(own), rows, broken, only_this_day=False, day=day)
 
     def store(self, table: TextTable) -> None:
         """Keep a copy if the file is worth it; without a place to write there is none, and nothing else changes."""
@@ -57,6 +55,8 @@ class ParsedCopy:
             return
         broken = json.dumps([{"row": one.row, "reason": one.reason, "raw": one.raw} for one in table.broken])
         content = table.columns.append_column(ROW, pa.array(table.row, pa.int64()))
+        if table.day is not None:
+            content = content.append_column(DAY, pa.array(table.day, pa.int64()))
         content = content.replace_schema_metadata({BROKEN: broken.encode()})
         draft = self._copy.with_suffix(f".{os.getpid()}")
         try:
@@ -64,13 +64,7 @@ class ParsedCopy:
             with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, content.schema) as writer:
                 writer.write_table(content)
             draft.replace(self._copy)
-            _forget_old(self._copy.parent)
+            forget_old(self._copy.parent, "*.arrow", KEPT)
         except OSError:
             with suppress(OSError):
                 draft.unlink()
-
-
-def _forget_old(folder: Path) -> None:
-    copies = sorted(folder.glob("*.arrow"), key=lambda copy: copy.stat().st_mtime_ns, reverse=True)
-    for copy in copies[KEPT:]:
-        copy.unlink(missing_ok=True)

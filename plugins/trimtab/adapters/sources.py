@@ -22,7 +22,7 @@ def _reader(folder: ModelFolder, uri_of: UriOfConnection) -> TextReader:
     if isinstance(source, CsvSource):
         from trimtab.adapters.csv_reader import CsvReader  # noqa: PLC0415
 
-        return CsvReader(source, folder.resolve(source.path))
+        return CsvReader(source, folder.resolve(source.path), folder.spec.rows.event_day)
     if isinstance(source, ParquetSource):
         from trimtab.adapters.parquet_reader import ParquetReader  # noqa: PLC0415
 

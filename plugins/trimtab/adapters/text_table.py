@@ -29,6 +29,8 @@ class TextTable:
     """Whether all rows ought to be of the day that was asked for."""
     header: Sequence[str] = ()
     """All columns that the source has, for messages; empty: no others than `columns`."""
+    day: NDArray[np.int64] | None = None
+    """Day of each row as `day_keys` gives it, where the reader has kept it."""
 
 
 class TextReader(Protocol):

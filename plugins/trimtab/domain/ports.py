@@ -117,8 +117,8 @@ class Validator(Protocol):
         ...
 
 
-class Predictor(Protocol):
-    """A trained model with its feature code: the same object in training, batch scoring and serving."""
+class DescribedModel(Protocol):
+    """What a trained model was made with and compared with."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -133,6 +133,10 @@ class Predictor(Protocol):
     def features(self, rows: Columns) -> Columns:
         """Features (n each) of rows (n each)."""
         ...
+
+
+class Predictor(DescribedModel, Protocol):
+    """A trained model with its feature code: the same object in training, batch scoring and serving."""
 
     def predict(self, rows: Columns) -> FloatArray:
         """Predictions (n,) for rows (n each)."""
@@ -232,6 +236,15 @@ class Registry(Protocol):
 
     def load(self, *, version: str | None = None, run_id: str | None = None) -> Predictor:
         """Open the model of a version or of a run.
+
+        Raises:
+            NotFoundError: If there is none.
+            ModelIntegrityError: If its files are not those that were stored.
+        """
+        ...
+
+    def describe(self, version: str) -> DescribedModel:
+        """The model of a version without its estimator, which takes longer to open than all the rest.
 
         Raises:
             NotFoundError: If there is none.

@@ -1,7 +1,7 @@
 """Load the heavy libraries once, in the scheduler, before LocalExecutor forks its workers.
 
 A task is a fork of a worker, so what the scheduler has loaded costs it nothing: a task that needs them all takes 0.1 s
-instead of 5 s. Only imports happen here: a library that has started threads would not survive the fork.
+instead of 5 s. No work is done here: a library that has started threads would not survive the fork.
 """
 
 import importlib
@@ -16,6 +16,8 @@ MODULES = (
     "skops.io",
     "matplotlib.figure",
     "mlflow",
+    "mlflow.tracking.request_auth.registry",
+    "mlflow.tracking.request_header.registry",
     "great_expectations",
     "deltalake",
     "pyarrow.csv",
@@ -35,6 +37,13 @@ MODULES = (
     "trimtab.stages.profile_batch",
     "trimtab.stages.feedback",
     "trimtab.stages.judge",
+    "trimtab.operators.ingest",
+    "trimtab.operators.validate",
+    "trimtab.operators.score",
+    "trimtab.operators.profile_batch",
+    "trimtab.operators.feedback",
+    "trimtab.operators.judge",
+    "trimtab.sensors.batch",
 )
 
 
@@ -44,3 +53,4 @@ def on_starting(component: object) -> None:
     if sys.argv[1:2] == ["scheduler"] and type(component).__name__ == "Job":
         for module in MODULES:
             importlib.import_module(module)
+        importlib.import_module("trimtab.adapters.mlflow_connection").find_plugins()

@@ -36,7 +36,7 @@ def judge(
             profiles=_profiles(champion, day, lake),
             errors=_errors(champion, day, ledger),
         )
-        verdict = (rule or ReferenceDaysRule()).judge(registry.load(version=champion).reference, current, monitor)
+        verdict = (rule or ReferenceDaysRule()).judge(registry.describe(champion).reference, current, monitor)
     payload: Payload = {
         "version": champion,
         "summary": verdict.summary if champion else "The model has no champion yet.",

@@ -35,10 +35,10 @@ def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, 
     if champion is None or not len(batch):
         lake.write("profiles", day, pd.DataFrame())
         return ProfileResult(rows=0, version=champion)
-    predictor = registry.load(version=champion)
+    model = registry.describe(champion)
     scored = lake.read("predictions", day, day, part=SCORED)
     prediction = scored.loc[scored["version"] == champion, "prediction"].to_numpy(dtype=np.float64)
-    columns: Columns = {**predictor.features(columns_of(batch, rows)), PREDICTION: prediction}
-    content = profile_json.dump_json(profile(columns, predictor.reference.bins)).decode()
+    columns: Columns = {**model.features(columns_of(batch, rows)), PREDICTION: prediction}
+    content = profile_json.dump_json(profile(columns, model.reference.bins)).decode()
     lake.write("profiles", day, pd.DataFrame({"version": [champion], "profile": [content]}))
     return ProfileResult(rows=len(batch), version=champion)
