@@ -19,8 +19,10 @@ PLUGINS = ROOT / "plugins"
 PACKAGE = PLUGINS / "trimtab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
+    "altair": r"adapters/replay_report\.py",
     "great_expectations": r"adapters/gx_validator\.py",
     "mlflow": r"adapters/(mlflow_\w+|logged_model)\.py|cli/demo\.py",
+    "pyspark": r"adapters/spark_profiler\.py",
     "sklearn": r"adapters/sklearn_trainer\.py",
     "skops": r"adapters/model_package\.py",
 }

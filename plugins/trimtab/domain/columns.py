@@ -1,15 +1,19 @@
 """Rows as columns, and columns as the model's matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.domain.metrics import FloatArray
-from trimtab.domain.spec import FeaturesSpec, SliceSpec
+
+if TYPE_CHECKING:
+    from trimtab.domain.spec import FeaturesSpec, SliceSpec  # what reads profiles needs no spec
 
 Column: TypeAlias = NDArray[np.float64] | NDArray[np.object_]
 """(n,): float with nan for a missing number, or object with None for a missing text."""
@@ -28,7 +32,7 @@ class Encoder:
     """The known values of each categorical feature; the code is the position."""
 
     @classmethod
-    def fit(cls, features: Columns, spec: FeaturesSpec) -> "Encoder":
+    def fit(cls, features: Columns, spec: FeaturesSpec) -> Encoder:
         """Learn the categories of training features: the most frequent ones, in alphabetical order."""
         return cls(spec.numeric, {name: _frequent(features[name]) for name in spec.categorical})
 
@@ -76,6 +80,11 @@ def slice_names(columns: Columns, spec: SliceSpec) -> NDArray[np.object_]:
     names: NDArray[np.object_] = np.array([bands[index] for index in np.digitize(numbers, spec.edges)], dtype=object)
     names[np.isnan(numbers)] = "missing"
     return names
+
+
+def slices_of(columns: Columns, specs: Sequence[SliceSpec]) -> Mapping[str, NDArray[np.object_]]:
+    """By name of the slicing, the slice of each row (n,)."""
+    return {spec.name: slice_names(columns, spec) for spec in specs}
 
 
 def row_keys(columns: Columns, key: Sequence[str]) -> NDArray[np.object_]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from trimtab.domain.columns import Columns
+from trimtab.domain.columns import Columns, slices_of
 from trimtab.domain.journal import Ledger
 from trimtab.domain.ports import Lake, Registry
 from trimtab.domain.profiles import PREDICTION, Profile, profile
@@ -29,7 +29,7 @@ class ProfileResult:
 
 
 def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, rows: RowsSpec) -> ProfileResult:
-    """Profile the features and the champion's predictions of one day, once for the day."""
+    """Profile the features and the champion's predictions of one day, whole and by slice, once for the day."""
     champion = routing_of(day, ledger).champion
     batch = lake.read("batches", day, day)
     if champion is None or not len(batch):
@@ -38,7 +38,10 @@ def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, 
     model = registry.describe(champion)
     scored = lake.read("predictions", day, day, part=SCORED)
     prediction = scored.loc[scored["version"] == champion, "prediction"].to_numpy(dtype=np.float64)
-    columns: Columns = {**model.features(columns_of(batch, rows)), PREDICTION: prediction}
-    content = profile_json.dump_json(profile(columns, model.reference.bins)).decode()
+    known = columns_of(batch, rows)
+    features = model.features(known)
+    columns: Columns = {**features, PREDICTION: prediction}
+    slicings = slices_of({**known, **features}, model.spec.slices)
+    content = profile_json.dump_json(profile(columns, model.reference.bins, slicings)).decode()
     lake.write("profiles", day, pd.DataFrame({"version": [champion], "profile": [content]}))
     return ProfileResult(rows=len(batch), version=champion)
