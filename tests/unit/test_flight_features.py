@@ -1,4 +1,4 @@
-"""Features of the example model against values computed by hand."""
+"""Features of the example models against values computed by hand."""
 
 from datetime import date, timedelta
 
@@ -74,3 +74,11 @@ def test_a_year_of_days_begins_on_the_right_weekday() -> None:
     }
     many = {name: np.repeat(values, 365) for name, values in flight().items()} | columns
     assert CODE.compute(many)["weekday"].tolist() == [float(day.weekday()) for day in rows]
+
+
+def test_both_models_of_flights_compute_their_common_features_alike() -> None:
+    late = load_folder(FLIGHTS.with_name("flight_late"))
+    found = load_feature_code(late.feature_code, late.spec).compute(flight())
+    assert set(found) == set(late.spec.features.names) < set(FOLDER.spec.features.names)
+    for name, values in found.items():
+        assert values.tolist() == CODE.compute(flight())[name].tolist()

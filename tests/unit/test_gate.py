@@ -35,6 +35,7 @@ def evidence(
         return np.abs(level + storm + own_day + random.normal(0, 3, len(day)))
 
     return Evidence(
+        loss_name="MAE",
         day=day,
         challenger=losses(10 - gain),
         constant=losses(40),
@@ -84,6 +85,17 @@ def test_clear_gain_is_promoted_with_the_numbers_that_decided() -> None:
     assert decision.summary.endswith("no slice is worse by 10%; all planted bad candidates refused.")
 
 
+def test_reasons_name_the_loss_of_the_task() -> None:
+    slices = {"carrier": np.where(np.arange(DAYS * PER_DAY) % 6 == 0, "HA", "UA").astype(object)}
+    found = replace(evidence(0, 3, slices=slices), loss_name="log loss")
+    assert "beats the champion: log loss " in decide(found, SPEC).summary
+    hurt = found.challenger.copy()
+    hurt[slices["carrier"] == "HA"] += 6
+    refused = decide(replace(found, challenger=hurt), SPEC).summary
+    assert "worse on carrier HA (log loss " in refused
+    assert "MAE" not in refused
+
+
 def test_clear_gain_is_promoted_almost_always() -> None:
     promoted = sum(decide_and_prove(evidence(seed, 2), SPEC, seed).promote for seed in range(200))
     assert promoted >= 190
@@ -129,6 +141,7 @@ def test_missing_evidence_is_never_a_pass(days: int, rows: int, reason: str) -> 
     found = evidence(0, 5, days=days)
     chosen = np.linspace(0, len(found.day) - 1, rows).astype(int)
     few = Evidence(
+        loss_name="MAE",
         day=found.day[chosen],
         challenger=found.challenger[chosen],
         constant=found.constant[chosen],

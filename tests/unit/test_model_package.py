@@ -7,10 +7,12 @@ import pytest
 import skops.io
 
 from doubles import FLIGHTS, tiny_package, tiny_rows
-from trimtab.adapters.model_folder import load_folder
+from trimtab.adapters.model_folder import ModelFolder, load_folder
 from trimtab.adapters.model_package import FILES, digest, open_package
-from trimtab.adapters.sklearn_trainer import new_estimator
-from trimtab.domain.spec import EstimatorSpec
+from trimtab.adapters.sklearn_trainer import SklearnTrainer, new_estimator
+from trimtab.domain.columns import Encoder
+from trimtab.domain.metrics import auc
+from trimtab.domain.spec import EstimatorSpec, LabelSpec
 from trimtab.errors import ModelIntegrityError, SpecError
 
 
@@ -86,7 +88,9 @@ def test_estimator_of_any_loss_can_be_opened_again(loss: str) -> None:
     params: dict[str, str | int | float] = {"loss": loss, "max_iter": 3}
     if loss == "quantile":
         params["quantile"] = 0.9
-    estimator = new_estimator(EstimatorSpec(kind="hist_gradient_boosting", params=params), [6, 7, 8], seed=0)
+    estimator = new_estimator(
+        EstimatorSpec(kind="hist_gradient_boosting", params=params), "regression", [6, 7, 8], seed=0
+    )
     random = np.random.default_rng(0)
     matrix = random.integers(0, 3, (200, 9)).astype(np.float64)
     estimator.fit(matrix, 1 + random.random(200))
@@ -96,17 +100,40 @@ def test_estimator_of_any_loss_can_be_opened_again(loss: str) -> None:
     assert np.isfinite(opened.predict(rows)).all()
 
 
+@pytest.mark.parametrize("share", [0.3, 0.0, 1.0])
+def test_classifier_predicts_the_probability_of_a_one_also_where_it_saw_one_class_only(share: float) -> None:
+    rows, label = tiny_rows(0)
+    late = (label > np.quantile(label, 1 - share)).astype(np.float64) if share < 1 else np.ones(len(label))
+    folder = load_folder(FLIGHTS)
+    spec = folder.spec.model_copy(update={"label": LabelSpec(column="late", task="binary")})
+    trainer = SklearnTrainer(ModelFolder(folder.path, spec))
+    features = trainer.features(rows)
+    encoder = Encoder.fit(features, spec.features)
+    fitted = trainer.fit(spec.train.candidates[0], encoder, encoder.matrix(features), late, seed=0)
+    inside = open_package(tiny_package(0), expected_digest=digest(tiny_package(0)), name="run 1")
+    package = trainer.pack(fitted, encoder, inside.reference)
+    opened = open_package(package, expected_digest=digest(package), name="run 2")
+    probability = opened.predict(rows)
+    np.testing.assert_array_equal(probability, fitted.predict(encoder.matrix(features)))
+    assert ((probability >= 0) & (probability <= 1)).all()
+    assert probability.mean() == pytest.approx(late.mean(), abs=0.01)
+    if 0 < share < 1:
+        assert auc(late, probability) > 0.95
+
+
 def test_parameter_that_the_estimator_does_not_have_is_refused() -> None:
     with pytest.raises(SpecError, match=r"^model\.yaml: estimator\.params\.n_trees: may be one of .*max_iter"):
-        new_estimator(EstimatorSpec(kind="hist_gradient_boosting", params={"n_trees": 3}), [], seed=0)
+        new_estimator(EstimatorSpec(kind="hist_gradient_boosting", params={"n_trees": 3}), "regression", [], seed=0)
     with pytest.raises(SpecError, match=r"estimator\.params\.random_state"):
-        new_estimator(EstimatorSpec(kind="hist_gradient_boosting", params={"random_state": 3}), [], seed=0)
+        new_estimator(EstimatorSpec(kind="hist_gradient_boosting", params={"random_state": 3}), "binary", [], seed=0)
 
 
 def test_same_data_and_seed_give_the_same_model() -> None:
     random = np.random.default_rng(0)
     matrix, label = random.random((300, 4)), random.random(300)
     spec = EstimatorSpec(kind="hist_gradient_boosting", params={"max_iter": 5, "max_features": 0.5})
-    first, second, other = (new_estimator(spec, [], seed).fit(matrix, label).predict(matrix) for seed in (1, 1, 2))
+    first, second, other = (
+        new_estimator(spec, "regression", [], seed).fit(matrix, label).predict(matrix) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.domain.row_types import LARGEST_INTEGER, typed
-from trimtab.domain.spec import ColumnType
+from trimtab.domain.row_types import LARGEST_INTEGER, label_values, typed
+from trimtab.domain.spec import ColumnType, LabelSpec
+from trimtab.errors import DataContractError
 
 
 def objects(values: list[str | None]) -> np.ndarray:
@@ -72,3 +73,26 @@ def test_missing_value_is_allowed_where_the_type_says_so() -> None:
     np.testing.assert_array_equal(column, [np.nan, 3.0])
     assert problems == {}
     assert typed(objects([None, "x"]), "text?")[0].tolist() == [None, "x"]
+
+
+def test_label_of_a_regression_is_the_number() -> None:
+    found = label_values(objects(["7", "-1.5", None, "NA"]), LabelSpec(column="delay"))
+    assert found.tolist() == pytest.approx([7, -1.5, np.nan, np.nan], nan_ok=True)
+
+
+def test_label_of_a_classifier_tells_whether_the_number_is_above() -> None:
+    late = LabelSpec(column="delay", task="binary", above=15)
+    found = label_values(objects(["15", "15.1", "-3", None, "NA"]), late)
+    assert found.tolist() == pytest.approx([0, 1, 0, np.nan, np.nan], nan_ok=True)
+    assert late.title == "delay > 15"
+
+
+def test_label_of_a_classifier_without_a_rule_is_0_or_1_or_missing() -> None:
+    churned = LabelSpec(column="churned", task="binary")
+    assert label_values(objects(["0", "1.0", None]), churned).tolist() == pytest.approx([0, 1, np.nan], nan_ok=True)
+    with pytest.raises(DataContractError) as told:
+        label_values(objects(["0", "1", "2"]), churned)
+    assert str(told.value) == (
+        "Label column 'churned' must hold 0 and 1. Got 2. Mend the source, or say with label.above in model.yaml "
+        "which numbers count as 1."
+    )

@@ -103,6 +103,18 @@ def changed(old: str, new: str) -> str:
             "m.yaml: label column 'distance' is in rows.columns too: the model would see the answer.",
         ),
         (
+            changed("delay_days: 1", "above: 15"),
+            "m.yaml: label: 'above' is for a binary label: write 'task: binary', or leave it out.",
+        ),
+        (
+            changed("delay_days: 1", "task: binary\n  threshold: 1"),
+            "m.yaml: label.threshold: Input should be less than 1. Got 1.",
+        ),
+        (
+            changed("delay_days: 1", "task: ranking"),
+            "m.yaml: label.task: Input should be 'regression' or 'binary'. Got 'ranking'.",
+        ),
+        (
             changed(SOURCE, SQL),
             "m.yaml: source: the query must select one day with the bind parameter :day.",
         ),
@@ -142,13 +154,14 @@ def test_reserved_step_name_message_names_every_reserved_word() -> None:
 def test_example_models_are_right() -> None:
     found, broken = load_all([ROOT / "include" / "models", ROOT / "tests" / "models"])
     assert broken == []
-    assert {"bike_sharing", "flight_air_time"} <= {folder.spec.name for folder in found}
+    assert {"bike_sharing", "flight_air_time", "flight_late"} <= {folder.spec.name for folder in found}
 
 
-def test_spec_survives_its_own_yaml_form() -> None:
+@pytest.mark.parametrize("name", ["flight_air_time", "flight_late"])
+def test_spec_survives_its_own_yaml_form(name: str) -> None:
     import yaml
 
-    spec = load_folder(FLIGHTS).spec
+    spec = load_folder(FLIGHTS.with_name(name)).spec
     document = yaml.safe_dump(spec.model_dump(mode="json", by_alias=True))
     assert parse_spec(document, "again") == spec
 

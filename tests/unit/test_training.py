@@ -82,20 +82,34 @@ def test_rows_between_two_days() -> None:
 
 
 def test_errors_of_each_day() -> None:
-    found = errors_of_days(days("b", "a", "b"), np.array([1.0, 10, 3]), np.array([2.0, 7, 1]))
-    assert {day: (one.rows, one.mae, one.bias) for day, one in found.items()} == {"a": (1, 3, -3), "b": (2, 1.5, -0.5)}
+    found = errors_of_days("regression", days("b", "a", "b"), np.array([1.0, 10, 3]), np.array([2.0, 7, 1]))
+    assert {day: (one.rows, one.loss, one.bias) for day, one in found.items()} == {"a": (1, 3, -3), "b": (2, 1.5, -0.5)}
 
 
 def test_trivial_baseline_is_the_mean_of_rows_that_agree_and_the_overall_mean_elsewhere() -> None:
     train = labelled(["A", "A", "B", None], [1.0, 3.0, 8.0, 4.0])
     rows = {"carrier": np.array(["A", "B", "Z", None], dtype=object), "month": np.array([1.0, 1, 1, 2])}
-    assert trivial_baseline(train, rows, ("carrier",)).tolist() == [2.0, 8.0, 4.0, 4.0]
-    assert trivial_baseline(train, rows, ("carrier", "month")).tolist() == [2.0, 8.0, 4.0, 4.0]
-    assert trivial_baseline(train, rows, ()).tolist() == [4.0] * 4
+    assert trivial_baseline("regression", train, rows, ("carrier",)).tolist() == [2.0, 8.0, 4.0, 4.0]
+    assert trivial_baseline("regression", train, rows, ("carrier", "month")).tolist() == [2.0, 8.0, 4.0, 4.0]
+    assert trivial_baseline("regression", train, rows, ()).tolist() == [4.0] * 4
+
+
+def test_share_of_a_group_is_mixed_with_two_rows_of_the_overall_share() -> None:
+    train = labelled(["A", "A", "B", "B"], [1.0, 1.0, 0.0, 0.0])
+    rows = {"carrier": np.array(["A", "B", "Z"], dtype=object)}
+    assert trivial_baseline("binary", train, rows, ("carrier",)).tolist() == [0.75, 0.25, 0.5]
+
+
+def test_errors_of_each_day_have_those_of_its_slices() -> None:
+    carrier = np.array(["UA", "AA", "UA"], dtype=object)
+    found = errors_of_days("regression", days("b", "a", "b"), np.zeros(3), np.array([1.0, 2, -3]), {"carrier": carrier})
+    assert {day: set(one.slices) for day, one in found.items()} == {"a": {"carrier=AA"}, "b": {"carrier=UA"}}
+    united = found["b"].slices["carrier=UA"]
+    assert (united.rows, united.loss, united.bias) == (2, 2, -1)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(-100, 100)), min_size=1, max_size=50))
 def test_trivial_baseline_of_its_own_rows_has_no_bias(pairs: list[tuple[str, float]]) -> None:
     train = labelled([name for name, _ in pairs], [label for _, label in pairs])
-    predicted = trivial_baseline(train, train.rows, ("carrier",))
+    predicted = trivial_baseline("regression", train, train.rows, ("carrier",))
     assert predicted.mean() == pytest.approx(train.y_true.mean(), abs=1e-9)

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from trimtab.domain.metrics import Errors, FloatArray
 
-COLOURS = {"challenger": "#0b6e99", "champion": "#d1731c", "baseline": "#8a8a8a"}
+COLOURS = {"challenger": "#0b6e99", "champion": "#d1731c", "trivial baseline": "#8a8a8a"}
 """Told apart with any colour vision, and in print by their lightness."""
 DOTS_PER_INCH = 110
 MAX_BARS = 25
+CALIBRATION_GROUPS = 10
 MARGIN = 1.06
 
 
@@ -25,7 +26,7 @@ def predicted_against_actual(y_true: FloatArray, y_pred: FloatArray, *, label: s
     Args:
         y_true: Labels.
         y_pred: Predictions of the same rows.
-        label: What is predicted, with its unit, as on an axis: 'air_time (min)'.
+        label: What is predicted, as on an axis: 'air_time'.
     """
     figure, axes = _canvas(5.6, 5.0, f"Predicted against actual, {len(y_true):,} rows")
     axes.set(xlabel=f"actual {label}", ylabel=f"predicted {label}")
@@ -38,15 +39,15 @@ def predicted_against_actual(y_true: FloatArray, y_pred: FloatArray, *, label: s
     return _png(figure)
 
 
-def daily_errors(maes: Mapping[str, Mapping[date, float]], *, label: str) -> bytes:
-    """Mean absolute error of each day of the hold-out.
+def daily_errors(means: Mapping[str, Mapping[date, float]], *, loss: str) -> bytes:
+    """Mean loss of each day of the hold-out.
 
     Args:
-        maes: 'challenger', 'champion' or 'baseline': error of each day, in the unit of the label.
-        label: What is predicted, with its unit.
+        means: 'challenger', 'champion' or 'trivial baseline': mean loss of each day.
+        loss: What the loss is, as on an axis: 'MAE of air_time'.
     """
     figure, axes = _canvas(7.2, 3.6, "Daily error on the hold-out (lower is better)")
-    for name, by_day in maes.items():
+    for name, by_day in means.items():
         days = sorted(by_day)
         numbers = np.array(days, dtype="datetime64[D]")
         values = [by_day[day] for day in days]
@@ -55,20 +56,20 @@ def daily_errors(maes: Mapping[str, Mapping[date, float]], *, label: str) -> byt
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     axes.xaxis.set(major_locator=locator, major_formatter=formatter)
-    axes.set(xlabel="day", ylabel=f"MAE of {label}")
+    axes.set(xlabel="day", ylabel=loss)
     axes.set_ylim(bottom=0)
-    if maes:
-        axes.legend(frameon=False, ncols=len(maes), loc="lower center")
+    if means:
+        axes.legend(frameon=False, ncols=len(means), loc="lower center")
     return _png(figure)
 
 
-def slice_errors(slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, label: str) -> bytes:
-    """Mean absolute error of each slice, as bars side by side; at most the 25 slices with most rows.
+def slice_errors(slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, loss: str) -> bytes:
+    """Mean loss of each slice, as bars side by side; at most the 25 slices with most rows.
 
     Args:
         slicing: Name of the slicing, such as 'carrier'.
-        errors: 'challenger', 'champion' or 'baseline': errors of each slice.
-        label: What is predicted, with its unit.
+        errors: 'challenger', 'champion' or 'trivial baseline': errors of each slice.
+        loss: What the loss is, as on an axis.
     """
     rows = {name: one.rows for by_slice in errors.values() for name, one in by_slice.items()}
     shown = sorted(sorted(rows, key=lambda name: -rows[name])[:MAX_BARS])
@@ -76,11 +77,11 @@ def slice_errors(slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, la
     figure, axes = _canvas(7.2, 1.5 + 0.3 * max(len(shown), 2), f"Error by {slicing}{left_out} (lower is better)")
     height = 0.8 / max(len(errors), 1)
     for position, (name, by_slice) in enumerate(errors.items()):
-        values = [by_slice[one].mae if one in by_slice else np.nan for one in shown]
+        values = [by_slice[one].loss if one in by_slice else np.nan for one in shown]
         axes.barh(np.arange(len(shown)) + position * height, values, height, color=COLOURS.get(name), label=name)
     axes.set_yticks(np.arange(len(shown)) + 0.4 - height / 2, [f"{name}  ({rows[name]:,} rows)" for name in shown])
     axes.invert_yaxis()
-    axes.set(xlabel=f"MAE of {label}")
+    axes.set(xlabel=loss)
     if errors:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)
@@ -100,6 +101,40 @@ def residuals(y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
         for value, name in ((low, "5 %"), (middle, "median"), (high, "95 %")):
             axes.axvline(value, color="#c0392b", linewidth=1, linestyle="--", label=f"{name}: {value:.3g}")
         axes.plot([], [], " ", label=f"{beyond:,} rows beyond")
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def calibration(y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+    """Share of 1 over the predicted probability (n,), in at most ten groups of as many rows each.
+
+    A bar is 95 % of the binomial noise of its share: where it meets the diagonal, the probability is honest.
+    """
+    figure, axes = _canvas(5.6, 5.0, f"Calibration, {len(y_true):,} rows")
+    axes.set(xlabel=f"predicted probability of {label}", ylabel=f"share of {label}")
+    groups = [part for part in np.array_split(np.argsort(y_pred, kind="stable"), CALIBRATION_GROUPS) if len(part)]
+    if groups:
+        predicted = np.array([y_pred[part].mean() for part in groups])
+        share = np.array([y_true[part].mean() for part in groups])
+        noise = 1.96 * np.sqrt(share * (1 - share) / np.array([len(part) for part in groups]))
+        axes.errorbar(predicted, share, noise, fmt="o-", markersize=4, capsize=2, color=COLOURS["challenger"])
+        reach = MARGIN * float(max(predicted.max(), (share + noise).max()))
+        axes.plot([0, reach], [0, reach], color="#c0392b", linewidth=1.2, label="share = probability")
+        axes.legend(loc="upper left", frameon=False)
+    return _png(figure)
+
+
+def probabilities(y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+    """Distribution of the predicted probability (n,) where the label is 1 and where it is 0, as shares of each."""
+    figure, axes = _canvas(6.4, 3.6, f"Predicted probability of {label}, {len(y_true):,} rows")
+    axes.set(xlabel="predicted probability", ylabel="share of rows")
+    classes = {"0": (y_true == 0, COLOURS["trivial baseline"]), "1": (y_true == 1, COLOURS["champion"])}
+    for name, (mask, colour) in classes.items():
+        if count := int(mask.sum()):
+            weights = np.full(count, 1 / count)
+            bins = np.linspace(0, 1, 41).tolist()
+            axes.hist(y_pred[mask], bins, weights=weights, alpha=0.6, color=colour, label=f"{name}: {count:,} rows")
+    if len(y_true):
         axes.legend(frameon=False)
     return _png(figure)
 

@@ -63,8 +63,13 @@ def save(training: Training, folder: Path, model: Model) -> None:
     )
 
 
+def model_type(spec: ModelSpec) -> str:
+    """MLflow's word for the kind of model."""
+    return "classifier" if spec.label.task == "binary" else "regressor"
+
+
 def signature(spec: ModelSpec) -> ModelSignature:
-    """Columns of a row as a client sends it, and one number for each row."""
+    """Columns of a row as a client sends it, and one number for each row: of a classifier the probability of a 1."""
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(COLUMN_TYPES[kind], name, required=not kind.endswith("?")) for name, kind in spec.rows.columns.items()
     ]

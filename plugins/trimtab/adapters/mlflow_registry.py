@@ -213,7 +213,7 @@ class MlflowRegistry:
                 source_run_id=run_id,
                 tags={DIGEST: run.data.tags[DIGEST]},
                 params=dict(training.params),
-                model_type="regressor",
+                model_type=logged_model.model_type(logged_model.spec_of(training.package)),
             )
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             for batch in _batches([Param(name, value) for name, value in training.params.items()]):

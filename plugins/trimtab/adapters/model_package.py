@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any, Protocol
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE, parse_spec
@@ -15,7 +17,7 @@ from trimtab.domain.feature_code import FeatureCode
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Fitted, Package
 from trimtab.domain.profiles import Reference
-from trimtab.domain.spec import ModelSpec
+from trimtab.domain.spec import ModelSpec, Task
 from trimtab.errors import ModelIntegrityError, SpecError
 
 ESTIMATOR_FILE = "estimator.skops"
@@ -35,7 +37,41 @@ TRUSTED_TYPES: Sequence[str] = (
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 )
-"""What a HistGradientBoostingRegressor holds beside the types that skops trusts by itself."""
+"""What a HistGradientBoostingRegressor or -Classifier holds beside the types that skops trusts by itself."""
+
+
+class Classifier(Protocol):
+    """A fitted classifier of scikit-learn."""
+
+    classes_: FloatArray
+    """The labels (k,) that it saw, ascending."""
+
+    def predict_proba(self, matrix: FloatArray) -> FloatArray:
+        """Probability of each label (n, k) for a matrix (n, p)."""
+        ...
+
+
+class ProbabilityOfOne:
+    """A classifier of 0 and 1 whose prediction is the probability of a 1."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Wrap a fitted classifier."""
+        self.classifier = classifier
+
+    def predict(self, matrix: FloatArray) -> FloatArray:
+        """Probabilities (n,) for a matrix (n, p)."""
+        known = self.classifier.classes_
+        if len(known) == 1:  # scikit-learn has a second column even then, of which nothing was learnt
+            return np.full(len(matrix), float(known[0]))
+        probability: FloatArray = self.classifier.predict_proba(matrix)[:, 1]
+        return probability
+
+
+def as_fitted(estimator: Any, task: Task) -> Fitted:
+    """An estimator of scikit-learn whose prediction is what the task asks for."""
+    fitted: Fitted = ProbabilityOfOne(estimator) if task == "binary" else estimator
+    return fitted
+
 
 _encoder_json = TypeAdapter(Encoder)
 _reference_json = TypeAdapter(Reference)
@@ -108,7 +144,7 @@ def pack(
 
     document = spec.model_dump(mode="json", by_alias=True)
     return {
-        ESTIMATOR_FILE: skops.io.dumps(estimator),
+        ESTIMATOR_FILE: skops.io.dumps(estimator.classifier if isinstance(estimator, ProbabilityOfOne) else estimator),
         ENCODER_FILE: _encoder_json.dump_json(encoder),
         REFERENCE_FILE: _reference_json.dump_json(reference),
         FEATURE_FILE: feature_code,
@@ -156,4 +192,5 @@ def open_package(package: Package, *, expected_digest: str, name: str) -> Packag
         raise ModelIntegrityError(
             f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded."
         ) from exc
-    return PackagedPredictor(model, _encoder_json.validate_json(package[ENCODER_FILE]), estimator)
+    encoder = _encoder_json.validate_json(package[ENCODER_FILE])
+    return PackagedPredictor(model, encoder, as_fitted(estimator, model.spec.label.task))

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from trimtab.adapters.model_folder import ModelFolder, find_folder
+from trimtab.adapters.model_folder import FEATURE_FILE, ModelFolder, find_folder
+from trimtab.domain.columns import Columns
 from trimtab.domain.journal import Ledger
 from trimtab.domain.ports import Lake, Plotter, Registry, Source, TrafficLog, Trainer, Validator
 from trimtab.errors import NotFoundError
@@ -104,6 +105,14 @@ class Stores:
         from trimtab.adapters.sklearn_trainer import SklearnTrainer  # noqa: PLC0415
 
         return SklearnTrainer(self.folder)
+
+    @cached_property
+    def features(self) -> Callable[[Columns], Columns]:
+        """The model folder's features, without the estimators."""
+        from trimtab.adapters.model_package import load_feature_code  # noqa: PLC0415
+
+        code = load_feature_code(self.folder.feature_code, self.folder.spec, str(self.folder.path / FEATURE_FILE))
+        return code.compute
 
     @cached_property
     def plotter(self) -> Plotter:

@@ -61,13 +61,15 @@ class PairedTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Absolute errors on the hold-out, all for the same rows (n,)."""
+    """Losses on the hold-out, all for the same rows (n,)."""
 
+    loss_name: str
+    """What the mean of the losses is called, such as 'MAE'."""
     day: NDArray[np.object_]
     """Day of each row."""
     challenger: FloatArray
     constant: FloatArray
-    """Of the mean label of the rows that the challenger's trial was fitted on."""
+    """Of predicting everywhere the mean label of the rows that the challenger's trial was fitted on."""
     baseline: FloatArray
     """Of the mean label of those rows by group, the rule that a person would use without a model."""
     champion: FloatArray | None
@@ -114,7 +116,7 @@ def decide(evidence: Evidence, spec: GateSpec) -> GateDecision:
 def planted(evidence: Evidence, seed: int) -> Mapping[str, Evidence]:
     """Candidates that the gate must refuse, made from the evidence at hand.
 
-    `shuffled` has the challenger's errors in another order on top of the constant's, which no honest gate may prefer
+    `shuffled` has the challenger's losses in another order on top of the constant's, which no honest gate may prefer
     to the constant; `copy` is the very model that it should beat; `silent` has no labelled row.
     """
     order = np.random.default_rng(seed).permutation(len(evidence.challenger))
@@ -142,6 +144,7 @@ def decide_and_prove(evidence: Evidence, spec: GateSpec, seed: int) -> GateDecis
 
 def _no_rows(evidence: Evidence) -> Evidence:
     return Evidence(
+        loss_name=evidence.loss_name,
         day=evidence.day[:0],
         challenger=evidence.challenger[:0],
         constant=evidence.constant[:0],
@@ -172,17 +175,24 @@ def _better(name: str, evidence: Evidence, rival: FloatArray, spec: GateSpec, ma
     return Check(
         name=name,
         outcome=CheckOutcome.PASSED if passed else CheckOutcome.FAILED,
-        reason=f"{name if passed else 'not shown'}: MAE {evidence.challenger.mean():.3g} against "
-        f"{rival.mean():.3g}{within}, p = {test.p_value:.2g} over {test.days} days ({spec.significance:g} needed)",
+        reason=f"{name if passed else 'not shown'}: {evidence.loss_name} {evidence.challenger.mean():.3g} against "
+        f"{rival.mean():.3g}{within}, p = {test.p_value:.2g} over {test.days} days "
+        f"({spec.significance:g} needed)",
     )
 
 
 def _no_slice_worse(evidence: Evidence, champion: FloatArray, spec: GateSpec) -> Check:
-    worse = [
-        _describe(slicing, name, evidence.challenger[rows], champion[rows])
+    """The significance is spread over the slices: of twenty that are as good, one would else be refused by chance."""
+    judged = [
+        (f"{slicing} {name}", rows)
         for slicing, names in evidence.slices.items()
         for name, rows in _judged_slices(names, spec)
-        if _is_worse(evidence.challenger[rows], champion[rows], evidence.day[rows], spec)
+    ]
+    worse = [
+        f"{name} ({evidence.loss_name} {evidence.challenger[rows].mean():.3g} against {champion[rows].mean():.3g}, "
+        f"{rows.sum()} rows)"
+        for name, rows in judged
+        if _worsening(evidence, champion, rows, spec).p_value <= spec.significance / len(judged)
     ]
     return Check(
         name="no slice is worse",
@@ -196,11 +206,7 @@ def _judged_slices(names: NDArray[np.object_], spec: GateSpec) -> Sequence[tuple
     return [(name, rows) for name, rows in masks if rows.sum() >= spec.min_slice_rows]
 
 
-def _is_worse(challenger: FloatArray, champion: FloatArray, day: NDArray[np.object_], spec: GateSpec) -> bool:
-    """Whether the rise beyond the margin is significant."""
-    test = paired_test(champion, challenger, day, margin=-spec.margin * float(champion.mean()))
-    return bool(test.p_value <= spec.significance)
-
-
-def _describe(slicing: str, name: str, challenger: FloatArray, champion: FloatArray) -> str:
-    return f"{slicing} {name} (MAE {challenger.mean():.3g} against {champion.mean():.3g}, {len(champion)} rows)"
+def _worsening(evidence: Evidence, champion: FloatArray, rows: NDArray[np.bool_], spec: GateSpec) -> PairedTest:
+    """Test of a rise beyond the margin on some rows."""
+    margin = -spec.margin * float(champion[rows].mean())
+    return paired_test(champion[rows], evidence.challenger[rows], evidence.day[rows], margin=margin)

@@ -254,14 +254,14 @@ class Registry(Protocol):
 
 
 class Plotter(Protocol):
-    """Figures as PNG files; `label` names the label and its unit."""
+    """Figures as PNG files; `label` names what is predicted, `loss` what the errors are, such as 'MAE of air_time'."""
 
-    def daily_errors(self, maes: Mapping[str, Mapping[date, float]], *, label: str) -> bytes:
-        """Lines of the mean absolute error: name of the model, then day."""
+    def daily_errors(self, means: Mapping[str, Mapping[date, float]], *, loss: str) -> bytes:
+        """Lines of the mean loss: name of the model, then day."""
         ...
 
-    def slice_errors(self, slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, label: str) -> bytes:
-        """Bars of the mean absolute error: name of the model, then slice."""
+    def slice_errors(self, slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, loss: str) -> bytes:
+        """Bars of the mean loss: name of the model, then slice."""
         ...
 
     def predicted_against_actual(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
@@ -270,6 +270,14 @@ class Plotter(Protocol):
 
     def residuals(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
         """Histogram of prediction minus label."""
+        ...
+
+    def calibration(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        """Share of 1 over the predicted probability (n,)."""
+        ...
+
+    def probabilities(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        """Histograms of the predicted probability (n,) where the label is 0 and where it is 1."""
         ...
 
 

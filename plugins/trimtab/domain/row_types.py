@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.domain.columns import Column
-from trimtab.domain.spec import ColumnType
+from trimtab.domain.metrics import FloatArray
+from trimtab.domain.spec import ColumnType, LabelSpec
+from trimtab.errors import DataContractError
 
 LARGEST_INTEGER = 2**53
 """Beyond it a float no longer tells integers apart; longer keys are texts."""
@@ -34,6 +36,27 @@ def typed(values: NDArray[np.object_], kind: ColumnType) -> tuple[Column, dict[i
         problems[position] = f"must be {kind_name}, got {str(values[position])[:40]!r}"
     numbers[bad] = np.nan
     return numbers, problems
+
+
+def label_values(values: NDArray[np.object_], label: LabelSpec) -> FloatArray:
+    """Labels (n,) of the texts (n,) of the label's column: numbers, or 0 and 1; nan where there is no number.
+
+    Raises:
+        DataContractError: If a binary label without a rule holds another number than 0 and 1.
+    """
+    numbers = np.asarray(typed(values, "number?")[0], dtype=np.float64)
+    if label.task == "regression":
+        return numbers
+    known = ~np.isnan(numbers)
+    if label.above is not None:
+        return np.where(known, numbers > label.above, np.nan)
+    others = known & ~np.isin(numbers, (0, 1))
+    if others.any():
+        raise DataContractError(
+            f"Label column {label.column!r} must hold 0 and 1. Got {numbers[others][0]:g}. "
+            "Mend the source, or say with label.above in model.yaml which numbers count as 1."
+        )
+    return numbers
 
 
 def _number(text: str) -> float:

@@ -5,17 +5,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.domain.columns import Columns
-from trimtab.domain.metrics import FloatArray
-from trimtab.domain.profiles import DayErrors
-from trimtab.domain.spec import CandidateSpec, TrainSpec
+from trimtab.domain.metrics import DayErrors, FloatArray, day_errors
+from trimtab.domain.spec import CandidateSpec, Task, TrainSpec
 
 BLOCKS = 5
 """Contiguous blocks of days for out-of-sample predictions of the training rows."""
+PRIOR_ROWS = 2
+"""Rows with the overall share that the share of 1 in a group is mixed with: a group of few rows is never certain.
+
+Source: the m-estimate with m = 2, Cestnik, "Estimating Probabilities", ECAI 1990; Laplace's rule for a share of 1/2.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,8 @@ class Snapshot:
     labels_version: int
     window_days: int | None = None
     """Overrides the windows of the candidates, for a first training on all there is."""
+    left_out: tuple[date, ...] = ()
+    """Days whose data are broken: nothing is learnt from them, and nothing is tried on them."""
 
     @property
     def holdout_first(self) -> date:
@@ -48,7 +55,8 @@ class Snapshot:
 
     def training_id(self, fingerprint: str, candidate: CandidateSpec) -> str:
         """Names a training by its inputs alone: the same inputs, the same id."""
-        content = {**asdict(self), "fingerprint": fingerprint, "candidate": candidate.model_dump(mode="json")}
+        taken = {name: value for name, value in asdict(self).items() if name != "left_out" or value}
+        content = {**taken, "fingerprint": fingerprint, "candidate": candidate.model_dump(mode="json")}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _days(self, candidate: CandidateSpec) -> int:
@@ -86,22 +94,28 @@ def blocks_of_days(day: NDArray[np.object_], count: int = BLOCKS) -> Sequence[ND
     return [np.isin(day.astype(str), part) for part in parts]
 
 
-def errors_of_days(day: NDArray[np.object_], y_true: FloatArray, y_pred: FloatArray) -> Mapping[str, DayErrors]:
-    """Errors of each day's rows."""
-    difference = y_pred - y_true
+def errors_of_days(
+    task: Task,
+    day: NDArray[np.object_],
+    y_true: FloatArray,
+    y_pred: FloatArray,
+    slices: Mapping[str, NDArray[np.object_]] = MappingProxyType({}),
+) -> Mapping[str, DayErrors]:
+    """Errors of each day's rows and of their slices; `slices` has by name the slice (n,) of each row."""
+    masks = {str(one): day == one for one in np.unique(day.astype(str))}
     return {
-        str(one): DayErrors(
-            rows=int((day == one).sum()),
-            mae=float(np.abs(difference[day == one]).mean()),
-            bias=float(difference[day == one].mean()),
-        )
-        for one in np.unique(day.astype(str))
+        one: day_errors(task, y_true[mask], y_pred[mask], {name: groups[mask] for name, groups in slices.items()})
+        for one, mask in masks.items()
     }
 
 
-def trivial_baseline(train: Labelled, rows: Columns, by: Sequence[str]) -> FloatArray:
-    """Mean training label of rows that agree with each row (n,) in the columns `by`; the overall mean if none does."""
+def trivial_baseline(task: Task, train: Labelled, rows: Columns, by: Sequence[str]) -> FloatArray:
+    """Mean training label of rows that agree with each row (n,) in the columns `by`; the overall mean if none does.
+
+    Of a binary label it is a share, mixed with PRIOR_ROWS rows of the overall one.
+    """
     overall = float(train.y_true.mean())
+    prior = PRIOR_ROWS if task == "binary" else 0
     if not by:
         return np.full(len(next(iter(rows.values()))), overall)
     sums: dict[tuple[object, ...], list[float]] = {}
@@ -109,7 +123,7 @@ def trivial_baseline(train: Labelled, rows: Columns, by: Sequence[str]) -> Float
         entry = sums.setdefault(group, [0.0, 0.0])
         entry[0] += label
         entry[1] += 1
-    means = {group: total / count for group, (total, count) in sums.items()}
+    means = {group: (total + prior * overall) / (count + prior) for group, (total, count) in sums.items()}
     return np.array([means.get(group, overall) for group in _groups(rows, by)], dtype=np.float64)
 
 

@@ -32,5 +32,7 @@ class FeedbackOperator(ModelOperator):
             traffic=stores.traffic,
             rows=spec.rows,
             label=spec.label,
+            slices=spec.slices,
+            features=stores.features,
         )
         return as_json(result)

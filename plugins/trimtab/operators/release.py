@@ -223,8 +223,8 @@ class BakeOperator(ReleaseOperator):
     def _judge(self, stores: "Stores", day: date, context: "Context", *, wait: bool) -> Json:
         from trimtab.stages.release import business_day, finish_release, watch_bake  # noqa: PLC0415
 
-        spec = stores.folder.spec.release
-        report = watch_bake(self.version, spec=spec, ledger=stores.ledger, lake=stores.lake)
+        spec = stores.folder.spec
+        report = watch_bake(self.version, spec=spec.release, label=spec.label, ledger=stores.ledger, lake=stores.lake)
         if report.outcome == "wait" and wait:
             self.log.info("Waiting: %s.", "; ".join(report.reasons))
             trigger = BakeTrigger(model=self.model, version=self.version, deadline=deadline_in(self.longest))

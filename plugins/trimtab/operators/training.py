@@ -83,6 +83,8 @@ class TrainOperator(SnapshotStepOperator):
                 trainer=stores.trainer,
                 rows=spec.rows,
                 features=spec.features,
+                label=spec.label,
+                slices=spec.slices,
                 seed=spec.train.seed,
                 reason=str(self.snapshot["reason"]),
             )
@@ -161,6 +163,7 @@ class GateOperator(SnapshotStepOperator):
             trainer=stores.trainer,
             rows=spec.rows,
             slices=spec.slices,
+            label=spec.label,
             gate_spec=spec.gate,
             seed=spec.train.seed,
         )

@@ -227,13 +227,15 @@ def _add_state(app: FastAPI, models: Mapping[str, ModelServer], telemetry: Telem
     @app.get(
         "/readyz",
         tags=["state"],
-        summary="Whether every model has a version that answers",
+        summary="Whether every released model has a version that answers",
         response_model=Readiness,
-        responses={503: {"model": Readiness, "description": "A model has no version that answers."}},
+        responses={503: {"model": Readiness, "description": "A released model, or every model, has no version."}},
     )
     async def readyz() -> Response:
         states = {name: server.state for name, server in models.items()}
-        ready = all(state.version is not None for state in states.values())
+        answering = [state.version is not None for state in states.values()]
+        # A model that was never released is nothing to wait for; one that cannot be loaded has a problem.
+        ready = any(answering) and not any(state.version is None and state.problem for state in states.values())
         body = Readiness(ready=ready, models=states)
         return Response(body.model_dump_json(), 200 if ready else 503, media_type="application/json")
 

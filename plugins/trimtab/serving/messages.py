@@ -49,7 +49,7 @@ class PredictionRequest(Message):
 class RowAnswer(Message):
     """The answer for one row."""
 
-    prediction: float
+    prediction: float = Field(description="A number as the label is; of a yes or no, the probability of a yes.")
     version: str = Field(description="Version of the model that predicted this row.")
     arm: Arm = Field(description="Whether that is the live version or the one under test.")
 
@@ -91,7 +91,7 @@ class ModelState(Message):
 
 
 class Readiness(Message):
-    """Whether every model has a version that answers."""
+    """Whether every released model has a version that answers, and there is one."""
 
     ready: bool
     models: dict[str, ModelState]

@@ -1,5 +1,6 @@
 """Predict the hold-out with the champion and the trivial baseline, and compare the candidates' trials with them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -7,9 +8,9 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.domain.columns import slice_names
+from trimtab.domain.columns import slices_of
 from trimtab.domain.journal import Ledger, Payload
-from trimtab.domain.metrics import Errors, FloatArray, errors, errors_by
+from trimtab.domain.metrics import LOSS_METRICS, LOSS_NAMES, Errors, FloatArray, defined, errors_by, measures
 from trimtab.domain.ports import Lake, Plotter, Registry, Trainer, TrainingRun
 from trimtab.domain.release import routing
 from trimtab.domain.spec import CandidateSpec, GateSpec, LabelSpec, RowsSpec, SliceSpec
@@ -59,21 +60,23 @@ def evaluate(
     label: LabelSpec,
     gate: GateSpec,
 ) -> EvaluateResult:
-    """Log errors, slices and figures with each run, and choose the candidate with the lowest hold-out error."""
+    """Log metrics, slices and figures with each run, and choose the candidate with the lowest hold-out loss."""
     by_name = {candidate.name: candidate for candidate in candidates}
     results = []
     for run in runs:
         comparison = compare(
             taken, run.training_id, by_name[run.candidate],
-            lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, gate=gate,
+            lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, label=label,
+            gate=gate,
         )  # fmt: skip
-        metrics = _metrics(comparison)
+        metrics = _metrics(comparison, label)
         champion = {"trimtab.champion": comparison.champion_version or "none"}
-        registry.log_evaluation(run.run_id, metrics, champion, _figures(comparison, plotter, label.column))
+        registry.log_evaluation(run.run_id, metrics, champion, _figures(comparison, plotter, label))
         results.append(
             EvaluateResult(run_id=run.run_id, training_id=run.training_id, candidate=run.candidate, metrics=metrics)
         )
-    return min(results, key=lambda result: (result.metrics["holdout_mae"], result.candidate))
+    loss = f"holdout_{LOSS_METRICS[label.task]}"
+    return min(results, key=lambda result: (result.metrics.get(loss, math.inf), result.candidate))
 
 
 def compare(
@@ -87,6 +90,7 @@ def compare(
     trainer: Trainer,
     rows: RowsSpec,
     slices: Sequence[SliceSpec],
+    label: LabelSpec,
     gate: GateSpec,
 ) -> Comparison:
     """Predictions of trial, champion and trivial baseline for all labelled rows of the hold-out."""
@@ -101,11 +105,11 @@ def compare(
     return Comparison(
         holdout=holdout,
         challenger=np.array([predicted[pair] for pair in zip(holdout.day, holdout.key, strict=True)], dtype=np.float64),
-        constant=trivial_baseline(train_rows, holdout.rows, ()),
-        baseline=trivial_baseline(train_rows, holdout.rows, gate.baseline_by),
+        constant=trivial_baseline(label.task, train_rows, holdout.rows, ()),
+        baseline=trivial_baseline(label.task, train_rows, holdout.rows, gate.baseline_by),
         champion=None if champion is None else registry.load(version=champion).predict(holdout.rows),
         champion_version=champion,
-        slices={spec.name: slice_names(known, spec) for spec in slices},
+        slices=slices_of(known, slices),
     )
 
 
@@ -123,40 +127,38 @@ def _champion(taken: Snapshot, trainer: Trainer, ledger: Ledger) -> str | None:
     return routing([entry for entry in ledger.entries("release") if entry.as_of <= taken.as_of]).champion
 
 
-def _metrics(comparison: Comparison) -> dict[str, float]:
-    y_true = comparison.holdout.y_true
-    mine = errors(y_true, comparison.challenger)
-    metrics = {
-        "holdout_mae": mine.mae,
-        "holdout_rmse": mine.rmse,
-        "holdout_bias": mine.bias,
-        "baseline_mae": errors(y_true, comparison.baseline).mae,
-    }
+def _metrics(comparison: Comparison, label: LabelSpec) -> dict[str, float]:
+    """The metrics that are defined."""
+    y_true, loss = comparison.holdout.y_true, LOSS_METRICS[label.task]
+    metrics = {f"holdout_{name}": value for name, value in measures(label, y_true, comparison.challenger).items()}
+    metrics[f"baseline_{loss}"] = measures(label, y_true, comparison.baseline)[loss]
     if comparison.champion is not None:
-        metrics["champion_mae"] = errors(y_true, comparison.champion).mae
-    return metrics
+        metrics[f"champion_{loss}"] = measures(label, y_true, comparison.champion)[loss]
+    return dict(defined(metrics))
 
 
-def _figures(comparison: Comparison, plotter: Plotter, label: str) -> dict[str, bytes]:
-    y_true = comparison.holdout.y_true
+def _figures(comparison: Comparison, plotter: Plotter, label: LabelSpec) -> dict[str, bytes]:
+    y_true, mine, loss = comparison.holdout.y_true, comparison.challenger, f"{LOSS_NAMES[label.task]} of {label.title}"
     predictions = {"challenger": comparison.challenger, "trivial baseline": comparison.baseline}
     if comparison.champion is not None:
         predictions["champion"] = comparison.champion
     days = {
         name: {
-            date.fromisoformat(day): one.mae
-            for day, one in errors_of_days(comparison.holdout.day, y_true, values).items()
+            date.fromisoformat(day): one.loss
+            for day, one in errors_of_days(label.task, comparison.holdout.day, y_true, values).items()
         }
         for name, values in predictions.items()
     }
-    figures = {
-        "error_by_day.png": plotter.daily_errors(days, label=label),
-        "predicted_against_actual.png": plotter.predicted_against_actual(y_true, comparison.challenger, label=label),
-        "residuals.png": plotter.residuals(y_true, comparison.challenger, label=label),
-    }
+    figures = {"error_by_day.png": plotter.daily_errors(days, loss=loss)}
+    if label.task == "binary":
+        figures["calibration.png"] = plotter.calibration(y_true, mine, label=label.title)
+        figures["probabilities.png"] = plotter.probabilities(y_true, mine, label=label.title)
+    else:
+        figures["predicted_against_actual.png"] = plotter.predicted_against_actual(y_true, mine, label=label.title)
+        figures["residuals.png"] = plotter.residuals(y_true, mine, label=label.title)
     for slicing, names in comparison.slices.items():
-        slices = {name: _largest(errors_by(names, y_true, values)) for name, values in predictions.items()}
-        figures[f"error_by_{slicing}.png"] = plotter.slice_errors(slicing, slices, label=label)
+        slices = {name: _largest(errors_by(label.task, names, y_true, values)) for name, values in predictions.items()}
+        figures[f"error_by_{slicing}.png"] = plotter.slice_errors(slicing, slices, loss=loss)
     return figures
 
 

@@ -1,21 +1,28 @@
 """Take in the labels that have arrived, and measure what had been predicted for those rows."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from trimtab.domain.columns import row_keys
-from trimtab.domain.journal import Draft, Ledger, record
-from trimtab.domain.metrics import Errors, errors
+from trimtab.domain.columns import Columns, row_keys, slices_of
+from trimtab.domain.journal import Draft, JsonValue, Ledger, latest_by_subject, record
+from trimtab.domain.metrics import LOSS_NAMES, DayErrors, Errors, day_errors, defined, losses, measures
 from trimtab.domain.ports import Lake, Source, TrafficLog
-from trimtab.domain.row_types import typed
-from trimtab.domain.spec import LabelSpec, RowsSpec
+from trimtab.domain.row_types import label_values, typed
+from trimtab.domain.spec import LabelSpec, RowsSpec, SliceSpec
+from trimtab.domain.staleness import DAYS, shift, shifted
+from trimtab.stages.frames import columns_of
 from trimtab.stages.score import PART as BATCH
 
 ONLINE = "online"
+SHIFT_LOOK_BACK_DAYS = 4 * DAYS
+"""Days among which the last measured ones are found; holidays of the source may leave gaps."""
+errors_json = TypeAdapter(Errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,30 +35,47 @@ class FeedbackResult:
     """Accepted rows of that day."""
     labelled: int
     """Rows that got a label; the others never get one unless the source is corrected."""
-    errors: Mapping[str, Errors]
-    """Errors of each version that predicted rows of that day."""
+    metrics: Mapping[str, Mapping[str, float]]
+    """The defined metrics of each version that predicted rows of that day."""
 
 
 def feedback(
-    as_of: date, *, source: Source, lake: Lake, ledger: Ledger, traffic: TrafficLog, rows: RowsSpec, label: LabelSpec
+    as_of: date,
+    *,
+    source: Source,
+    lake: Lake,
+    ledger: Ledger,
+    traffic: TrafficLog,
+    rows: RowsSpec,
+    label: LabelSpec,
+    slices: Sequence[SliceSpec],
+    features: Callable[[Columns], Columns],
 ) -> FeedbackResult:
-    """Write labels and online predictions of the day whose labels arrive on `as_of`, and record the errors."""
+    """Write labels and online predictions of the day whose labels arrive on `as_of`, and record the errors.
+
+    `features` computes the features of rows; it is only called if a slice is one of a feature.
+
+    Raises:
+        DataContractError: If the label's column is not what the spec says.
+    """
     day = as_of - timedelta(days=label.delay_days)
     batch = lake.read("batches", day, day)
     if not len(batch):
         lake.write("labels", day, pd.DataFrame())  # those of a batch that has been blocked since
-        return FeedbackResult(day=day, rows=0, labelled=0, errors={})
+        return FeedbackResult(day=day, rows=0, labelled=0, metrics={})
     online = traffic.predictions(day).rename(columns={"key": "_key"})
     if len(online):  # a log that has been cleared away since must not clear the lake
         lake.write("predictions", day, online, part=ONLINE)
     labels = _labels(day, source, batch, rows, label)
     lake.write("labels", day, labels)
-    measured = _measure(day, lake, labels)
+    biases = {version: shift(history) for version, history in _histories(day, as_of, ledger).items()}
+    measured = _measure(day, lake, labels, label, _Slicing(batch, rows, slices, features), biases)
     if measured:
-        payload = {version: asdict(values) for version, values in measured.items()}
+        payload = {version: _payload(one, label) for version, one in measured.items()}
         draft = Draft(stream="feedback", subject=day.isoformat(), kind="measured", as_of=as_of, payload={**payload})
         record(ledger, draft)
-    return FeedbackResult(day=day, rows=len(batch), labelled=len(labels), errors=measured)
+    metrics = {version: one.metrics for version, one in measured.items()}
+    return FeedbackResult(day=day, rows=len(batch), labelled=len(labels), metrics=metrics)
 
 
 def _labels(day: date, source: Source, batch: pd.DataFrame, rows: RowsSpec, label: LabelSpec) -> pd.DataFrame:
@@ -61,7 +85,7 @@ def _labels(day: date, source: Source, batch: pd.DataFrame, rows: RowsSpec, labe
     """
     raw = source.read(day, [*rows.key, label.column]).rows
     columns = {name: typed(raw[name].to_numpy(dtype=object), rows.columns[name])[0] for name in rows.key}
-    values, _ = typed(raw[label.column].to_numpy(dtype=object), "number?")
+    values = label_values(raw[label.column].to_numpy(dtype=object), label)
     found = pd.DataFrame({"_key": row_keys(columns, rows.key), "_row": raw["_row"].to_numpy(), "label": values})
     accepted = dict(zip(batch["_key"], batch["_row"], strict=True))
     found["moved"] = found["_key"].map(accepted) != found["_row"]
@@ -70,13 +94,80 @@ def _labels(day: date, source: Source, batch: pd.DataFrame, rows: RowsSpec, labe
     return labelled.dropna(subset="label")[["_key", "label"]].reset_index(drop=True)
 
 
-def _measure(day: date, lake: Lake, labels: pd.DataFrame) -> Mapping[str, Errors]:
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One version on one day."""
+
+    errors: DayErrors
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slicing:
+    """The slices of a batch's rows."""
+
+    batch: pd.DataFrame
+    rows: RowsSpec
+    slices: Sequence[SliceSpec]
+    features: Callable[[Columns], Columns]
+
+    def of_all(self) -> Mapping[str, NDArray[np.object_]]:
+        """By name of the slicing, the slice of each row; none if the batch is older than a column of the spec."""
+        if not self.slices or not set(self.rows.columns) <= set(self.batch.columns):
+            return {}
+        columns = columns_of(self.batch, self.rows)
+        if all(one.column in self.rows.columns for one in self.slices):
+            return slices_of(columns, self.slices)
+        return slices_of({**columns, **self.features(columns)}, self.slices)
+
+
+def _histories(day: date, as_of: date, ledger: Ledger) -> Mapping[str, Sequence[Errors]]:
+    """Errors of each version on the days before that were known on `as_of`, the oldest first."""
+    oldest = (day - timedelta(days=SHIFT_LOOK_BACK_DAYS)).isoformat()
+    known = [entry for entry in ledger.entries("feedback") if entry.as_of <= as_of]
+    before = {subject: entry for subject, entry in latest_by_subject(known).items() if oldest <= subject < str(day)}
+    histories: dict[str, list[Errors]] = {}
+    for _, entry in sorted(before.items()):
+        for version, values in entry.payload.items():
+            if isinstance(values, dict):
+                histories.setdefault(version, []).append(
+                    errors_json.validate_python({name: values[name] for name in ("rows", "loss", "bias")})
+                )
+    return histories
+
+
+def _measure(
+    day: date,
+    lake: Lake,
+    labels: pd.DataFrame,
+    label: LabelSpec,
+    slicing: _Slicing,
+    biases: Mapping[str, float | None],
+) -> Mapping[str, _Measured]:
     predictions = lake.read("predictions", day, day)
     if not len(predictions):
         return {}
     predictions = predictions[predictions["_part"].isin([BATCH, ONLINE])]
     joined = predictions.drop_duplicates(["_key", "version"]).merge(labels, on="_key")
-    return {
-        str(version): errors(group["label"].to_numpy(dtype=np.float64), group["prediction"].to_numpy(dtype=np.float64))
-        for version, group in joined.groupby("version", sort=True)
-    }
+    position = pd.Index(slicing.batch["_key"]).get_indexer(joined["_key"])
+    slices = {name: groups[position] for name, groups in slicing.of_all().items()}
+    y_true, y_pred = (joined[name].to_numpy(dtype=np.float64) for name in ("label", "prediction"))
+    versions = joined["version"].astype(str).to_numpy()
+    found = {}
+    for version in np.unique(versions):
+        mask = versions == version
+        own = {name: groups[mask] for name, groups in slices.items()}
+        errors = day_errors(label.task, y_true[mask], y_pred[mask], own)
+        bias = biases.get(str(version))
+        if bias is not None:
+            rival = losses(label.task, y_true[mask], shifted(label.task, y_pred[mask], bias))
+            errors = replace(errors, shifted_loss=float(rival.mean()))
+        found[str(version)] = _Measured(
+            errors=errors,
+            metrics=defined(measures(label, y_true[mask], y_pred[mask])),
+        )
+    return found
+
+
+def _payload(measured: _Measured, label: LabelSpec) -> dict[str, JsonValue]:
+    return {**asdict(measured.errors), "loss_name": LOSS_NAMES[label.task], "metrics": {**measured.metrics}}

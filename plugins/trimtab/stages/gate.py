@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from trimtab.domain.gate import Evidence, GateDecision, decide_and_prove
 from trimtab.domain.journal import Draft, Ledger, Payload, record
+from trimtab.domain.metrics import LOSS_NAMES, FloatArray, losses
 from trimtab.domain.ports import Lake, Registry, Trainer
-from trimtab.domain.spec import CandidateSpec, GateSpec, RowsSpec, SliceSpec
+from trimtab.domain.spec import CandidateSpec, GateSpec, LabelSpec, RowsSpec, SliceSpec, Task
 from trimtab.domain.training import Snapshot
 from trimtab.stages.evaluate import Comparison, compare, judged
 
@@ -23,15 +22,17 @@ def gate(
     trainer: Trainer,
     rows: RowsSpec,
     slices: Sequence[SliceSpec],
+    label: LabelSpec,
     gate_spec: GateSpec,
     seed: int,
 ) -> GateDecision:
     """Decide on the hold-out's paired evidence; the decision and every check's reason go to the ledger."""
     comparison = compare(
         taken, training_id, candidate,
-        lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, gate=gate_spec,
+        lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, label=label,
+        gate=gate_spec,
     )  # fmt: skip
-    decision = decide_and_prove(_evidence(comparison), gate_spec, seed)
+    decision = decide_and_prove(_evidence(comparison, label.task), gate_spec, seed)
     payload: Payload = {
         "champion": comparison.champion_version,
         "judged": judged(taken, trainer),
@@ -43,13 +44,16 @@ def gate(
     return decision
 
 
-def _evidence(comparison: Comparison) -> Evidence:
-    y_true = comparison.holdout.y_true
+def _evidence(comparison: Comparison, task: Task) -> Evidence:
+    def losses_of(predictions: FloatArray) -> FloatArray:
+        return losses(task, comparison.holdout.y_true, predictions)
+
     return Evidence(
+        loss_name=LOSS_NAMES[task],
         day=comparison.holdout.day,
-        challenger=np.abs(comparison.challenger - y_true),
-        constant=np.abs(comparison.constant - y_true),
-        baseline=np.abs(comparison.baseline - y_true),
-        champion=None if comparison.champion is None else np.abs(comparison.champion - y_true),
+        challenger=losses_of(comparison.challenger),
+        constant=losses_of(comparison.constant),
+        baseline=losses_of(comparison.baseline),
+        champion=None if comparison.champion is None else losses_of(comparison.champion),
         slices=comparison.slices,
     )

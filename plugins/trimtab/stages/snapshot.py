@@ -11,6 +11,7 @@ from trimtab.domain.ports import Lake
 from trimtab.domain.spec import LabelSpec, RowsSpec, TrainSpec
 from trimtab.domain.training import Labelled, Snapshot
 from trimtab.stages.frames import columns_of
+from trimtab.stages.judge import broken_days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ def snapshot(
     longest = window_days or max(candidate.window_days for candidate in train.candidates)
     first = last - timedelta(days=train.holdout_days + longest - 1)
     labels = lake.read("labels", first, last, columns=["_key", "_day"])
+    if len(labels):
+        labels = labels[~labels["_day"].isin([day.isoformat() for day in broken_days(ledger)])]
     if not len(labels):
         return SnapshotResult(snapshot=None, rows=0, reason=f"there is no label of {first} to {last}")
     taken = Snapshot(
@@ -60,6 +63,7 @@ def snapshot(
         batches_version=lake.version("batches"),
         labels_version=lake.version("labels"),
         window_days=window_days,
+        left_out=tuple(day for day in broken_days(ledger) if first <= day <= last),
     )
     before = int((labels["_day"] < taken.holdout_first.isoformat()).sum())
     if before < train.min_rows:
@@ -75,6 +79,7 @@ def read_labelled(taken: Snapshot, first: date, last: date, lake: Lake, rows: Ro
     batches = lake.read("batches", first, last, version=taken.batches_version)
     labels = lake.read("labels", first, last, columns=["_key", "_day", "label"], version=taken.labels_version)
     joined = batches.merge(labels, on=["_day", "_key"], how="inner")
+    joined = joined[~joined["_day"].isin([day.isoformat() for day in taken.left_out])]
     return Labelled(
         day=joined["_day"].to_numpy(dtype=object),
         key=joined["_key"].to_numpy(dtype=object),
@@ -97,11 +102,13 @@ def snapshot_payload(taken: Snapshot) -> Payload:
         "batches_version": taken.batches_version,
         "labels_version": taken.labels_version,
         "window_days": taken.window_days,
+        "left_out": [day.isoformat() for day in taken.left_out],
     }
 
 
 def snapshot_from(payload: Payload) -> Snapshot:
     """The snapshot that `snapshot_payload` wrote."""
+    left_out = payload.get("left_out")
     return Snapshot(
         as_of=date.fromisoformat(str(payload["as_of"])),
         last_labelled=date.fromisoformat(str(payload["last_labelled"])),
@@ -109,6 +116,7 @@ def snapshot_from(payload: Payload) -> Snapshot:
         batches_version=_integer(payload["batches_version"]),
         labels_version=_integer(payload["labels_version"]),
         window_days=None if payload["window_days"] is None else _integer(payload["window_days"]),
+        left_out=tuple(date.fromisoformat(str(day)) for day in left_out) if isinstance(left_out, list) else (),
     )
 
 

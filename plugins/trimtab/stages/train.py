@@ -4,17 +4,18 @@ The trial is what the gate judges; the final model is the same recipe on as many
 that a model is not a hold-out older than it need be (ADR 5).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 import pandas as pd
 
-from trimtab.domain.columns import Encoder
-from trimtab.domain.metrics import FloatArray, errors
+from trimtab.domain.columns import Encoder, slices_of
+from trimtab.domain.metrics import LOSS_METRICS, FloatArray, defined, measures
 from trimtab.domain.ports import Fitted, Lake, Package, Registry, Trainer, Training, TrainingRun
 from trimtab.domain.profiles import PREDICTION, Reference, bins_of, profile
-from trimtab.domain.spec import CandidateSpec, FeaturesSpec, RowsSpec
+from trimtab.domain.spec import CandidateSpec, FeaturesSpec, LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.training import Labelled, Snapshot, blocks_of_days, errors_of_days
 from trimtab.stages.snapshot import read_labelled, rows_frame
 
@@ -32,6 +33,8 @@ class _Recipe:
 
     trainer: Trainer
     features: FeaturesSpec
+    label: LabelSpec
+    slices: Sequence[SliceSpec]
     candidate: CandidateSpec
     seed: int
 
@@ -57,6 +60,8 @@ def train(
     trainer: Trainer,
     rows: RowsSpec,
     features: FeaturesSpec,
+    label: LabelSpec,
+    slices: Sequence[SliceSpec],
     seed: int,
     reason: str,
 ) -> TrainingRun:
@@ -70,7 +75,7 @@ def train(
     known = registry.find_training(training_id)
     if known is not None:
         return known
-    recipe = _Recipe(trainer=trainer, features=features, candidate=candidate, seed=seed)
+    recipe = _Recipe(trainer=trainer, features=features, label=label, slices=slices, candidate=candidate, seed=seed)
     trial_metrics = _try_out(recipe, taken, training_id, lake, rows)
     final = read_labelled(taken, *taken.final_window(candidate), lake, rows)
     package, reference_metrics = _final(recipe, final)
@@ -107,8 +112,8 @@ def _try_out(recipe: _Recipe, taken: Snapshot, training_id: str, lake: Lake, row
             trial_frame(holdout.key[mask], predictions[mask], "challenger"),
             part=trial_part(training_id),
         )
-    measured = errors(holdout.y_true, predictions)
-    return {"holdout_mae": measured.mae, "holdout_rmse": measured.rmse, "holdout_bias": measured.bias}
+    measured = defined(measures(recipe.label, holdout.y_true, predictions))
+    return {f"holdout_{name}": value for name, value in measured.items()}
 
 
 def trial_frame(key: np.ndarray, prediction: FloatArray, version: str) -> pd.DataFrame:
@@ -129,9 +134,10 @@ def trial_frame(key: np.ndarray, prediction: FloatArray, version: str) -> pd.Dat
 def _final(recipe: _Recipe, final: Labelled) -> tuple[Package, dict[str, float]]:
     estimator, encoder = recipe.fit(final)
     out_of_sample = _out_of_sample(recipe, final)
-    measured = errors(final.y_true, out_of_sample)
+    measured = measures(recipe.label, final.y_true, out_of_sample)
     package = recipe.trainer.pack(estimator, encoder, _reference(recipe, final, out_of_sample))
-    return package, {"reference_mae": measured.mae, "reference_bias": measured.bias, "rows": float(measured.rows)}
+    kept = {f"reference_{name}": measured[name] for name in (LOSS_METRICS[recipe.label.task], "bias")}
+    return package, {**kept, "rows": float(len(final.y_true))}
 
 
 def _out_of_sample(recipe: _Recipe, labelled: Labelled) -> FloatArray:
@@ -143,13 +149,17 @@ def _out_of_sample(recipe: _Recipe, labelled: Labelled) -> FloatArray:
 
 
 def _reference(recipe: _Recipe, labelled: Labelled, out_of_sample: FloatArray) -> Reference:
-    columns = {**recipe.trainer.features(labelled.rows), PREDICTION: out_of_sample}
+    features = recipe.trainer.features(labelled.rows)
+    slices = slices_of({**labelled.rows, **features}, recipe.slices)
+    columns = {**features, PREDICTION: out_of_sample}
     bins = bins_of(columns)
-    days = {
-        str(day): profile({name: values[labelled.day == day] for name, values in columns.items()}, bins)
-        for day in np.unique(labelled.day.astype(str))
-    }
-    return Reference(bins=bins, days=days, errors=dict(errors_of_days(labelled.day, labelled.y_true, out_of_sample)))
+    days = {}
+    for day in np.unique(labelled.day.astype(str)):
+        mask = labelled.day == day
+        rows = {name: values[mask] for name, values in columns.items()}
+        days[str(day)] = profile(rows, bins, {name: groups[mask] for name, groups in slices.items()})
+    errors = errors_of_days(recipe.label.task, labelled.day, labelled.y_true, out_of_sample, slices)
+    return Reference(bins=bins, days=days, errors=dict(errors))
 
 
 def _params(candidate: CandidateSpec, taken: Snapshot, final: Labelled, seed: int) -> dict[str, str]:
