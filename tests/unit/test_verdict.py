@@ -7,14 +7,15 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from trimtab.domain.metrics import FloatArray
-from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, DayErrors, Profile, Reference
+from trimtab.domain.calibration import Series, logarithm
+from trimtab.domain.metrics import DayErrors, Errors, FloatArray
+from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, Moments, Profile, Reference
 from trimtab.domain.spec import MonitorSpec
-from trimtab.domain.verdict import Current, Finding, ReferenceDaysRule, Status, Verdict
+from trimtab.domain.verdict import HORIZONS, Current, Finding, ReferenceDaysRule, Signals, Status, Verdict, judged
 
 RULE, SPEC = ReferenceDaysRule(), MonitorSpec()
 START = date(2013, 1, 1)
-BINS = {PREDICTION: ColumnBins(edges=(0.0, 1.0)), "distance": ColumnBins(edges=(0.0, 1.0))}
+BINS = {name: ColumnBins(edges=(0.0, 1.0, 2.0)) for name in (PREDICTION, "distance")}
 
 
 def names(days: int, first: date = START) -> list[str]:
@@ -31,16 +32,20 @@ def autoregressive(random: np.random.Generator, days: int, correlation: float, s
     return np.log(10) + values
 
 
-def profile_of(random: np.random.Generator, rows: int = 300, shift: float = 0.0) -> Profile:
-    shares = np.array([0.3 - shift, 0.3, 0.4 + shift])
-    columns = {name: ColumnProfile(counts=tuple(random.multinomial(rows, shares).tolist()), missing=0) for name in BINS}
-    return Profile(rows=rows, columns=columns)
+def profile_of(random: np.random.Generator, rows: int = 300, shift: float = 0.0, missing: int = 0) -> Profile:
+    counts = random.multinomial(rows - missing, np.array([0.5 - shift, 0.5 + shift]))
+    column = ColumnProfile(
+        counts=(0, *counts.tolist(), 0),
+        missing=missing,
+        moments=Moments(rows=rows - missing, centre=0.5, total=float((counts[1] - counts[0]) / 2), squares=rows / 4),
+    )
+    return Profile(rows=rows, columns=dict.fromkeys(BINS, column))
 
 
 def errors_of(logarithms: FloatArray, first: date = START) -> dict[str, DayErrors]:
     days = names(len(logarithms), first)
     return {
-        day: DayErrors(rows=300, mae=float(np.exp(value)), bias=0.0)
+        day: DayErrors(rows=300, loss=float(np.exp(value)), bias=0.0)
         for day, value in zip(days, logarithms, strict=True)
     }
 
@@ -51,17 +56,29 @@ def reference_of(logarithms: FloatArray, random: np.random.Generator) -> Referen
 
 
 def error_alarms(reference: Reference, logarithms: FloatArray) -> list[bool]:
-    """Whether the errors are beyond a limit on each day, with the limits of the rule itself."""
-    seen = Current(profiles={}, errors=errors_of(np.full(7, np.log(10))))
-    limits = {
-        finding.horizon_days: math.log(finding.limit)
-        for finding in RULE.judge(reference, seen, SPEC).findings
-        if finding.kind == "error" and finding.limit is not None
-    }
-    week = np.convolve(logarithms, np.full(7, 1 / 7), "full")[: len(logarithms)]
-    week[:6] = -np.inf
-    alarms: list[bool] = ((logarithms > limits[1]) | (week > limits[7])).tolist()
+    """Whether the errors are beyond a limit on each day, with the rule's own comparison."""
+    known, days = list(reference.errors), names(len(logarithms), date.fromisoformat(max(reference.errors)))
+    group = Signals(
+        names=("",),
+        measure="loss",
+        view="frozen",
+        scale=logarithm,
+        per_row=np.ones(1),
+        reference_days=known,
+        reference=series_of([reference.errors[day].loss for day in known]),
+        days=days,
+        series=series_of(np.exp(logarithms)),
+        weights=np.ones(1),
+    )
+    alpha = np.full(1, SPEC.false_decays_per_year / 365 / len(HORIZONS))
+    found = judged(group, alpha, SPEC, ends=range(len(days)))
+    beyond = [(one.value > one.limit) & (one.direction > 0) for one in found.values()]
+    alarms: list[bool] = np.any(beyond, axis=0)[:, 0].tolist()
     return alarms
+
+
+def series_of(losses: FloatArray | list[float]) -> Series:
+    return Series(means=np.array(losses).reshape(-1, 1, 1), rows=np.full((len(losses), 1), 300.0))
 
 
 def begun(alarms: list[bool]) -> int:
@@ -76,11 +93,11 @@ def error_findings(verdict: Verdict) -> dict[int, Finding]:
 def test_verdict_and_the_shortcut_of_these_tests_agree() -> None:
     random = np.random.default_rng(1)
     reference = reference_of(autoregressive(random, 40, 0.4), random)
-    grown = autoregressive(random, 30, 0.4) + np.linspace(0, 1.2, 30)
+    grown = autoregressive(random, 40, 0.4) + np.linspace(0, 1.2, 40)
     alarms = error_alarms(reference, grown)
-    for day in range(30):
-        verdict = RULE.judge(reference, Current(profiles={}, errors=errors_of(grown[: day + 1])), SPEC)
-        assert (verdict.status is Status.DECAY) is alarms[day]
+    for day in range(40):
+        current = Current(profiles={}, errors=errors_of(grown[: day + 1], date.fromisoformat(max(reference.errors))))
+        assert (RULE.judge(reference, current, SPEC).status is Status.DECAY) is alarms[day]
     assert any(alarms)
     assert not all(alarms)
 
@@ -95,7 +112,7 @@ def test_years_without_change_alarm_within_the_budget(correlation: float, refere
         reference = reference_of(whole[:reference_days], np.random.default_rng(0))
         alarms.append(begun(error_alarms(reference, whole[reference_days:])))
     deviation = np.std(alarms) / math.sqrt(len(alarms))
-    assert np.mean(alarms) <= SPEC.false_alarms_per_year + 3 * deviation
+    assert np.mean(alarms) <= SPEC.false_decays_per_year + 3 * deviation
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3])
@@ -120,29 +137,103 @@ def test_doubled_errors_are_decay_with_the_numbers_in_the_summary() -> None:
     assert week.value == pytest.approx(25)
     assert week.limit is not None
     assert week.expected is not None
-    assert (
-        f"mean absolute error over 7 d is 25, expected {week.expected:.3g}, limit {week.limit:.3g}" in verdict.summary
-    )
+    assert f"mean loss over 7 d is 25, expected {week.expected:.3g}, limit {week.limit:.3g}" in verdict.summary
+
+
+def judged_inputs(shift: float = 0.0, missing: int = 0, days: int = 7, spec: MonitorSpec = SPEC) -> Verdict:
+    random = np.random.default_rng(0)
+    reference = reference_of(autoregressive(random, 40, 0.2), random)
+    profiles = {day: profile_of(random, shift=shift, missing=missing) for day in names(days)}
+    return RULE.judge(reference, Current(profiles=profiles, errors=errors_of(np.full(days, np.log(10)))), spec)
 
 
 def test_moved_inputs_alone_are_drift_and_not_decay() -> None:
-    random = np.random.default_rng(0)
-    reference = reference_of(autoregressive(random, 40, 0.2), random)
-    current = Current(
-        profiles={day: profile_of(random, shift=0.25) for day in names(7)}, errors=errors_of(np.full(7, np.log(10)))
-    )
-    verdict = RULE.judge(reference, current, SPEC)
+    verdict = judged_inputs(shift=0.25)
     assert verdict.status is Status.DRIFT
-    assert {finding.signal for finding in verdict.flagged} == {"distance of prediction", "distance of distance"}
     assert {finding.kind for finding in verdict.flagged} == {"prediction", "input"}
+    assert {(finding.measure, finding.column) for finding in verdict.flagged} == {
+        (measure, column) for measure in ("mean", "shares") for column in BINS
+    }
+    mean = next(finding for finding in verdict.flagged if finding.measure == "mean")
+    assert mean.value == pytest.approx(0.5, abs=0.1)  # half a standard deviation
+    assert mean.rising
+    assert "of distance over" in verdict.summary
+    assert " sd, expected " in verdict.summary
 
 
-def test_nothing_beyond_a_limit_is_ok() -> None:
+def test_missing_values_are_a_finding_of_their_own() -> None:
+    verdict = judged_inputs(missing=60)
+    assert {finding.measure for finding in verdict.flagged} == {"missing"}
+    assert "missing values of distance" in verdict.summary
+
+
+def test_only_the_features_that_matter_are_judged() -> None:
+    verdict = judged_inputs(shift=0.25, spec=MonitorSpec(features=("other",)))
+    assert {finding.column for finding in verdict.findings if finding.kind != "error"} == {PREDICTION}
+
+
+def test_finding_that_stands_is_no_news() -> None:
+    assert judged_inputs(shift=0.25, days=1).news
+    later = judged_inputs(shift=0.25, days=20)
+    assert later.status is Status.DRIFT
+    assert [finding for finding in later.news if finding.horizon_days == 1] == []
+
+
+def test_nothing_beyond_a_limit_is_ok_and_says_what_would_have_been_seen() -> None:
+    verdict = judged_inputs()
+    assert verdict.status is Status.OK
+    assert verdict.summary == (
+        "Nothing beyond its limit in 21 comparisons; the smallest shift that matters would show in 0 of 2 numbers."
+    )
+    many = judged_inputs(spec=MonitorSpec(smallest_shift=0.5))
+    assert many.summary.endswith("would show in 2 of 2 numbers.")
+
+
+def test_trailing_reference_sees_a_step_and_forgets_a_slow_drift() -> None:
     random = np.random.default_rng(0)
     reference = reference_of(autoregressive(random, 40, 0.2), random)
-    current = Current(profiles={day: profile_of(random) for day in names(7)}, errors=errors_of(np.full(7, np.log(10))))
-    verdict = RULE.judge(reference, current, SPEC)
-    assert (verdict.status, verdict.summary) == (Status.OK, "Nothing beyond its limit in 6 comparisons.")
+
+    def verdict_after(shifts: FloatArray) -> Verdict:
+        days = names(len(shifts), START + timedelta(days=40))
+        profiles = {day: profile_of(random, rows=3000, shift=shift) for day, shift in zip(days, shifts, strict=True)}
+        return RULE.judge(reference, Current(profiles=profiles, errors={}), SPEC)
+
+    views = [
+        {finding.view for finding in verdict_after(shifts).flagged}
+        for shifts in (np.repeat([0.0, 0.2], [60, 4]), np.repeat([0.2], [64]), np.repeat([0.0], [64]))
+    ]
+    assert views == [{"frozen", "trailing"}, {"frozen"}, set()]
+
+
+def test_one_storm_is_told_once_and_is_no_month_of_drift() -> None:
+    random = np.random.default_rng(0)
+    reference = reference_of(autoregressive(random, 56, 0.2), random)
+    profiles = {day: profile_of(random, rows=3000, shift=0.4 if day == "2013-01-20" else 0.0) for day in names(40)}
+    during = RULE.judge(reference, Current(profiles=dict(list(profiles.items())[:20]), errors={}), SPEC)
+    after = RULE.judge(reference, Current(profiles=profiles, errors={}), SPEC)
+    assert {finding.horizon_days for finding in during.flagged} == {1}
+    assert after.flagged == ()
+
+
+def test_batch_of_half_the_rows_is_a_finding_about_the_volume() -> None:
+    random = np.random.default_rng(0)
+    reference = reference_of(autoregressive(random, 40, 0.2), random)
+    rows = {day: int(random.normal(1000, 20)) for day in names(60)}
+    for last, kinds in ((1000, set()), (500, {"volume"}), (2000, {"volume"})):
+        current = Current(profiles={}, errors={}, rows={**rows, names(60)[-1]: last})
+        assert {finding.kind for finding in RULE.judge(reference, current, SPEC).flagged} == kinds
+
+
+def test_quiet_weekend_is_no_missing_feed_and_half_a_saturday_is() -> None:
+    random = np.random.default_rng(0)
+    reference = reference_of(autoregressive(random, 40, 0.2), random)
+    usual = {5: 800, 6: 950}
+    rows = {day: int(random.normal(usual.get(date.fromisoformat(day).weekday(), 1000), 10)) for day in names(61)}
+    rows["2013-02-08"] = 20  # a day almost without a feed must not hide the next
+    assert date.fromisoformat(max(rows)).weekday() == 5
+    assert RULE.judge(reference, Current(profiles={}, errors={}, rows=rows), SPEC).flagged == ()
+    half = Current(profiles={}, errors={}, rows={**rows, max(rows): 400})
+    assert [finding.kind for finding in RULE.judge(reference, half, SPEC).flagged] == ["volume"]
 
 
 def test_missing_labels_are_no_ok() -> None:
@@ -151,14 +242,34 @@ def test_missing_labels_are_no_ok() -> None:
     profiles = {day: profile_of(random) for day in names(7)}
     none = RULE.judge(reference, Current(profiles=profiles, errors={}), SPEC)
     assert none.status is Status.NOT_ENOUGH_DATA
-    assert none.summary == (
-        "Not enough data: 0 of 1 days seen of mean absolute error; 0 of 7 days seen of mean absolute error."
-    )
+    assert "0 of 1 days seen of mean loss; 0 of 28 days seen of mean loss; 0 of 7 days" in none.summary
     few = RULE.judge(reference, Current(profiles=profiles, errors=errors_of(np.full(3, np.log(10)))), SPEC)
-    assert (few.status, few.summary) == (
-        Status.NOT_ENOUGH_DATA,
-        "Not enough data: 3 of 7 days seen of mean absolute error.",
-    )
+    assert few.status is Status.NOT_ENOUGH_DATA
+    assert "3 of 7 days seen of mean loss" in few.summary
+
+
+def test_longest_horizon_may_still_be_filling() -> None:
+    random = np.random.default_rng(0)
+    reference = reference_of(autoregressive(random, 40, 0.2), random)
+    verdict = RULE.judge(reference, Current(profiles={}, errors=errors_of(np.full(7, np.log(10)))), SPEC)
+    assert verdict.status is Status.OK
+    assert error_findings(verdict)[28].note == "7 of 28 days seen of mean loss"
+
+
+def test_slice_is_judged_against_itself() -> None:
+    random = np.random.default_rng(0)
+
+    def day(loss: float) -> DayErrors:
+        slices = {
+            name: Errors(rows=50, loss=value, bias=0.0) for name, value in {"carrier=A": 2.0, "carrier=B": loss}.items()
+        }
+        noisy = {name: replace(one, loss=one.loss * random.lognormal(0, 0.1)) for name, one in slices.items()}
+        return DayErrors(rows=1000, loss=5.0 * random.lognormal(0, 0.1), bias=0.0, slices=noisy)
+
+    reference = Reference(bins={}, days={}, errors={name: day(9.0) for name in names(40)})
+    verdict = RULE.judge(reference, Current(profiles={}, errors={name: day(20.0) for name in names(7)}), SPEC)
+    assert {finding.signal for finding in verdict.flagged} == {"loss of carrier=B"}
+    assert verdict.status is Status.DECAY
 
 
 def test_reference_of_few_days_is_no_ok() -> None:
@@ -166,7 +277,7 @@ def test_reference_of_few_days_is_no_ok() -> None:
     reference = reference_of(autoregressive(random, 9, 0.2), random)
     verdict = RULE.judge(reference, Current(profiles={}, errors=errors_of(np.full(7, np.log(99)))), SPEC)
     assert verdict.status is Status.NOT_ENOUGH_DATA
-    assert "the reference has 9 days of mean absolute error, 10 are needed" in verdict.summary
+    assert "the reference has 9 days of mean loss, 10 are needed" in verdict.summary
     assert {finding.limit for finding in verdict.findings} == {None}
 
 
@@ -192,7 +303,7 @@ def test_smaller_budget_means_higher_limits() -> None:
     reference = reference_of(autoregressive(random, 40, 0.2), random)
     current = Current(profiles={}, errors=errors_of(np.full(7, np.log(10))))
     limits = [
-        error_findings(RULE.judge(reference, current, SPEC.model_copy(update={"false_alarms_per_year": budget})))[
+        error_findings(RULE.judge(reference, current, SPEC.model_copy(update={"false_decays_per_year": budget})))[
             7
         ].limit
         for budget in (0.1, 1.0, 12.0)
@@ -203,6 +314,6 @@ def test_smaller_budget_means_higher_limits() -> None:
 def test_error_of_zero_has_a_logarithm() -> None:
     random = np.random.default_rng(0)
     reference = reference_of(autoregressive(random, 40, 0.2), random)
-    perfect = {day: replace(errors, mae=0.0) for day, errors in errors_of(np.zeros(7)).items()}
+    perfect = {day: replace(errors, loss=0.0) for day, errors in errors_of(np.zeros(7)).items()}
     verdict = RULE.judge(reference, Current(profiles={}, errors=perfect), SPEC)
     assert error_findings(verdict)[7].flagged is False

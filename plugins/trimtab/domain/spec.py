@@ -13,6 +13,9 @@ Scalar = bool | int | float | str | None
 ColumnType = Literal["number", "number?", "integer", "integer?", "text", "text?"]
 """Type of a column of a row. A question mark allows a missing value."""
 
+Task = Literal["regression", "binary"]
+"""What is predicted: a number, or the probability that the label is 1 and not 0."""
+
 
 class Section(BaseModel):
     """A part of the spec: immutable, and an unknown key is an error."""
@@ -147,6 +150,33 @@ class LabelSpec(Section):
     delay_days: Annotated[int, Field(ge=1, le=366)] = Field(
         1, description="Labels of day D arrive with the batch of day D + delay_days."
     )
+    task: Task = Field("regression", description="Predict the number; or, binary, the probability of a 1.")
+    above: float | None = Field(
+        None,
+        description="Of a binary label: 1 where the column is above this number, 0 elsewhere; null: the column holds "
+        "0 and 1 itself.",
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Of a binary label: recall and precision count a probability from here on as a 1; null: 0.5.",
+    )
+
+    @property
+    def title(self) -> str:
+        """What is predicted, for people: 'air_time', 'arr_delay > 15'."""
+        return self.column if self.above is None else f"{self.column} > {self.above:g}"
+
+    @property
+    def decision_threshold(self) -> float:
+        """Probability from which on a row counts as a 1."""
+        return 0.5 if self.threshold is None else self.threshold
+
+    @model_validator(mode="after")
+    def _a_number_has_no_classes(self) -> "LabelSpec":
+        given = [name for name in ("above", "threshold") if getattr(self, name) is not None]
+        if self.task == "regression" and given:
+            raise ValueError(f"{given[0]!r} is for a binary label: write 'task: binary', or leave it out")
+        return self
 
 
 class FeaturesSpec(Section):
@@ -191,7 +221,7 @@ class ValidateSpec(Section):
 
 
 class EstimatorSpec(Section):
-    """The learning algorithm."""
+    """The learning algorithm, as regressor or classifier as the label's task asks."""
 
     kind: Literal["hist_gradient_boosting"]
     params: dict[str, Scalar] = Field({}, description="Passed to scikit-learn; `trimtab check` tries them.")
@@ -226,7 +256,8 @@ class GateSpec(Section):
     )
     baseline_by: tuple[str, ...] = Field(
         (),
-        description="The trivial baseline is the mean label of rows that agree in these columns; empty: of all rows.",
+        description="The trivial baseline is the mean label (the share of 1 of a binary one) of rows that agree in "
+        "these columns; empty: of all rows.",
     )
     min_days: Annotated[int, Field(ge=3)] = Field(5, description="Labelled days needed; fewer is no evidence.")
     min_rows: Annotated[int, Field(ge=1)] = Field(100, description="Labelled rows needed; fewer is no evidence.")
@@ -282,20 +313,32 @@ class ReleaseSpec(Section):
 
 
 class MonitorSpec(Section):
-    """How much certainty a verdict needs."""
+    """How much certainty a verdict needs, and about what."""
 
     false_alarms_per_year: Annotated[float, Field(gt=0, le=12)] = Field(
+        0.05,
+        description="Expected false alarms about inputs, predictions and volume in a year without change, all features "
+        "and horizons together. Each costs a person's attention.",
+    )
+    false_decays_per_year: Annotated[float, Field(gt=0, le=12)] = Field(
         1.0,
-        description="Expected false alarms about the errors in a year without change. Inputs and predictions, which "
-        "are noted and lead to no action by themselves, share as many among them.",
+        description="Expected false alarms about the errors in a year without change: half about all rows, half about "
+        "the slices. Each costs a training, which the gate judges.",
+    )
+    smallest_shift: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.05,
+        description="Smallest shift of an input or of the predictions that is worth knowing, in standard deviations. "
+        "What is nearer to no shift than to this one is never a finding.",
     )
     smallest_change: Fraction = Field(
-        0.0, description="Rise of the mean absolute error, as a share, below which nobody needs to know."
+        0.0, description="Rise of the mean loss, as a share, below which nobody needs to know."
     )
-    smallest_shift: Fraction = Field(
+    smallest_saving: Fraction = Field(
         0.1,
-        description="Jensen-Shannon distance (base 2) of an input or of the predictions below which nobody needs to "
-        "know; a shift of the mean by a quarter of a standard deviation makes 0.1.",
+        description="Share of the loss that a shift by last week's errors must save before the model counts as stale.",
+    )
+    features: tuple[str, ...] = Field(
+        (), description="Inputs that are judged; the budget is spread over fewer signals. Empty: all."
     )
 
 
@@ -303,6 +346,11 @@ class RetrainSpec(Section):
     """When a verdict leads to a retraining."""
 
     cooldown_days: Annotated[int, Field(ge=0)] = Field(7, description="Days between two retrainings.")
+    harder_cooldown_days: Annotated[int, Field(ge=0)] = Field(
+        28,
+        description="The same where the errors have grown and the model does not look stale: the world may be harder, "
+        "and a training is a trial.",
+    )
     max_per_month: Annotated[int, Field(ge=1)] = Field(4, description="Retrainings within 30 days.")
     max_age_days: Annotated[int, Field(ge=1)] | None = Field(None, description="Retrain at this age anyway.")
 
@@ -339,6 +387,9 @@ class ModelSpec(Section):
         unknown = sorted(set(self.gate.baseline_by) - set(self.rows.columns))
         if unknown:
             raise ValueError(f"gate.baseline_by names {unknown[0]!r}, which rows.columns does not have")
+        unjudged = sorted(set(self.monitor.features) - set(self.features.names))
+        if unjudged:
+            raise ValueError(f"monitor.features names {unjudged[0]!r}, which is no feature")
         known = {*self.rows.columns, *self.features.names}
         for group in self.slices:
             if group.column not in known:

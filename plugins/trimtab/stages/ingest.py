@@ -16,6 +16,8 @@ from trimtab.errors import MAX_EXAMPLES
 
 QUARANTINE_PART = "ingest"
 RAW_LENGTH = 2000
+REPEATED_KEY = "its key is that of row"
+"""How the reason of a row begins whose key another row has; triage counts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def _add_repeated(keys: np.ndarray, row: np.ndarray, problems: dict[int, list[st
         if position in problems:
             continue
         if key in first:
-            problems[position] = [f"its key is that of row {row[first[key]]}"]
+            problems[position] = [f"{REPEATED_KEY} {row[first[key]]}"]
         else:
             first[key] = position
 
