@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from doubles import FolderRegistry, tiny_training
+from doubles import tiny_training
 from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.domain.journal import Draft
-from trimtab.domain.release import ArmTraffic, Routing
-from trimtab.domain.spec import ReleaseSpec, StepSpec
+from trimtab.domain.release import ArmTraffic, Routing, routing
+from trimtab.domain.spec import LabelSpec, ReleaseSpec, StepSpec
 from trimtab.errors import TransitionError
 from trimtab.stages import release as releasing
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DAY = date(2013, 3, 1)
 SHADOW, CANARY = StepSpec(name="shadow", share=0, requests=10), StepSpec(name="canary", share=0.5, requests=10)
 SPEC = ReleaseSpec(steps=(SHADOW, CANARY), bake_days=2)
+LABEL = LabelSpec(column="air_time")
 
 
 class Desk:
@@ -35,6 +37,13 @@ class Desk:
 
     def request(self, version: str) -> None:
         releasing.request_release(version, as_of=DAY, reason="why", **self.stores)
+
+    def request_again(self, version: str) -> None:
+        releasing.request_release(version, as_of=DAY + timedelta(days=30), reason="it was better", **self.stores)
+
+    @property
+    def routing(self) -> Routing:
+        return routing(self.ledger.entries("release"))
 
     def answer(self, version: str, *, approved: bool = True) -> None:
         releasing.answer_release(version, approved=approved, actor="ann", comment="c", as_of=DAY, **self.stores)
@@ -209,11 +218,11 @@ def test_baking_compares_the_two_versions_on_the_same_rows(
     lake = DeltaLake(str(tmp_path), "m")
     labelled_day(lake, desk.ledger, DAY, {"1": 100, "2": 500})  # of the day that it went live on: does not count
     for number in (1, 2, 3):
-        before = releasing.watch_bake("2", spec=SPEC, ledger=desk.ledger, lake=lake)
+        before = releasing.watch_bake("2", spec=SPEC, label=LABEL, ledger=desk.ledger, lake=lake)
         if number < 3:
             assert before.reasons == (f"{number - 1} of 2 labelled days seen",)
         labelled_day(lake, desk.ledger, DAY + timedelta(days=number), {"1": 105, "2": new})
-    report = releasing.watch_bake("2", spec=SPEC, ledger=desk.ledger, lake=lake)
+    report = releasing.watch_bake("2", spec=SPEC, label=LABEL, ledger=desk.ledger, lake=lake)
     assert report.outcome == outcome
     assert report.reasons[0].endswith("of version 1 on 120 rows of 3 days")
 
@@ -226,7 +235,7 @@ def test_baking_waits_while_the_two_versions_have_not_met_on_two_days(desk: Desk
     lake = DeltaLake(str(tmp_path), "m")
 
     def said() -> tuple[str, tuple[str, ...]]:
-        report = releasing.watch_bake("2", spec=SPEC, ledger=desk.ledger, lake=lake)
+        report = releasing.watch_bake("2", spec=SPEC, label=LABEL, ledger=desk.ledger, lake=lake)
         return report.outcome, report.reasons
 
     for number in (1, 2):
@@ -246,12 +255,12 @@ def test_first_version_bakes_without_a_comparison(desk: Desk, tmp_path: Path) ->
     desk.request("1")
     desk.answer("1")
     with pytest.raises(TransitionError, match=r"is 'approved', not live\. It cannot be baked\."):
-        releasing.watch_bake("1", spec=SPEC, ledger=desk.ledger, lake=DeltaLake(str(tmp_path), "m"))
+        releasing.watch_bake("1", spec=SPEC, label=LABEL, ledger=desk.ledger, lake=DeltaLake(str(tmp_path), "m"))
     desk.live("1")
     lake = DeltaLake(str(tmp_path), "m")
     for number in (1, 2):
         labelled_day(lake, desk.ledger, DAY + timedelta(days=number), {"1": 100})
-    report = releasing.watch_bake("1", spec=SPEC, ledger=desk.ledger, lake=lake)
+    report = releasing.watch_bake("1", spec=SPEC, label=LABEL, ledger=desk.ledger, lake=lake)
     assert (report.outcome, report.reasons) == ("pass", ("2 labelled days, no champion before to compare",))
 
 
@@ -262,3 +271,40 @@ def test_business_day_is_the_last_with_an_accepted_batch(tmp_path: Path) -> None
         lake.write("batches", DAY + timedelta(days=number), pd.DataFrame({"_key": ["a"]}))
     assert releasing.business_day(lake, DAY) == DAY + timedelta(days=5)
     assert releasing.business_day(lake, DAY + timedelta(days=9)) == DAY + timedelta(days=9)
+
+
+def test_version_whose_release_has_ended_is_released_again(desk: Desk) -> None:
+    desk.released("1")
+    desk.released("2")
+    desk.request_again("1")
+    assert desk.routing == Routing(sequence=desk.routing.sequence, champion="2")
+    desk.answer("1")
+    desk.live("1")
+    assert (desk.routing.champion, desk.routing.previous) == ("1", "2")
+    desk.back("1")
+    assert desk.routing.champion == "2"
+
+
+def test_rollback_of_the_champion_does_not_forget_one_that_is_on_trial_again(desk: Desk) -> None:
+    """Version 1 was champion before version 2, and is a challenger when version 2 is rolled back."""
+    desk.released("1")
+    desk.released("2")
+    desk.request_again("1")
+    desk.answer("1")
+    desk.step("1", CANARY)
+    desk.back("2")
+    assert (desk.routing.champion, desk.routing.challenger) == ("1", None)
+
+
+def test_champion_cannot_be_released_again(desk: Desk) -> None:
+    desk.released("1")
+    with pytest.raises(TransitionError, match="champion already"):
+        desk.request_again("1")
+
+
+def test_request_that_is_repeated_after_the_release_has_ended_changes_nothing(desk: Desk) -> None:
+    desk.released("1")
+    desk.released("2")
+    before = desk.ledger.head("release")
+    desk.request("1")
+    assert desk.ledger.head("release") == before

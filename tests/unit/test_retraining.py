@@ -18,6 +18,8 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
         "status": status,
         "summary": "numbers",
         "blocked": False,
+        "broken": "",
+        "stale": "a third",
         "release_open": False,
         "retrained": (),
         "trained_on": date(2013, 4, 1),
@@ -35,33 +37,34 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
             Action.NOTHING,
             "inputs or predictions moved while the errors did not: numbers",
         ),
-        (situation(Status.DECAY), Action.RETRAIN, "the errors have grown: numbers"),
+        (situation(Status.DECAY), Action.RETRAIN, "the model is stale: a third"),
         (
             situation(Status.DECAY, blocked=True),
             Action.INCIDENT,
             "the batch is blocked; broken data is never trained on",
         ),
+        (situation(Status.DECAY, broken="data_bug (unit_change)"), Action.INCIDENT, "data_bug (unit_change)"),
         (situation(blocked=True), Action.INCIDENT, "the batch is blocked; broken data is never trained on"),
         (
             situation(Status.DECAY, release_open=True),
             Action.NOTHING,
-            "a release is on its way (the errors have grown: numbers)",
+            "a release is on its way (the model is stale: a third)",
         ),
         (
             situation(Status.DECAY, retrained=[date(2013, 5, 14)]),
             Action.NOTHING,
-            "retrained on 2013-05-14, and the cooldown is 7 days (the errors have grown: numbers)",
+            "retrained on 2013-05-14, and the cooldown is 7 days (the model is stale: a third)",
         ),
-        (situation(Status.DECAY, retrained=[date(2013, 5, 13)]), Action.RETRAIN, "the errors have grown: numbers"),
+        (situation(Status.DECAY, retrained=[date(2013, 5, 13)]), Action.RETRAIN, "the model is stale: a third"),
         (
             situation(Status.DECAY, retrained=[date(2013, 4, 21), date(2013, 5, 10)]),
             Action.INCIDENT,
-            "the errors have grown after 2 retrainings within 30 days, and 2 are allowed: numbers",
+            "the model is stale after 2 retrainings within 30 days, and 2 are allowed: a third",
         ),
         (
             situation(Status.DECAY, retrained=[date(2013, 4, 20), date(2013, 5, 10)]),
             Action.RETRAIN,
-            "the errors have grown: numbers",
+            "the model is stale: a third",
         ),
         (
             situation(trained_on=date(2013, 2, 19)),
@@ -80,6 +83,17 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
             "a release is on its way (the champion is 139 days old, 90 are allowed)",
         ),
         (situation(trained_on=None), Action.NOTHING, "numbers"),
+        (
+            situation(Status.DECAY, stale=""),
+            Action.RETRAIN,
+            "the errors have grown, and the model does not look stale: numbers",
+        ),
+        (
+            situation(Status.DECAY, stale="", retrained=[date(2013, 4, 23)]),
+            Action.NOTHING,
+            "retrained on 2013-04-23, and the cooldown is 28 days "
+            "(the errors have grown, and the model does not look stale: numbers)",
+        ),
     ],
 )
 def test_policy(case: Situation, action: Action, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Stages one by one on real stores: what they write, what they refuse, and what a repetition meets."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,22 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
-from doubles import FLIGHTS, FolderRegistry, tiny_rows, tiny_training
+from doubles import FLIGHTS, tiny_rows, tiny_training
 from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.adapters.model_folder import load_folder
-from trimtab.domain.columns import row_keys
+from trimtab.domain.columns import Columns, row_keys
 from trimtab.domain.journal import Draft, Payload, Stream
+from trimtab.domain.metrics import DayErrors
 from trimtab.domain.ports import RawBatch
+from trimtab.domain.profiles import PREDICTION
 from trimtab.domain.release import ArmTraffic, Routing
 from trimtab.domain.retraining import Action
-from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, TrainSpec
+from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, RowsSpec, SliceSpec, TrainSpec
 from trimtab.domain.verdict import Status
 from trimtab.errors import DataContractError, NotFoundError
 from trimtab.stages.feedback import feedback
 from trimtab.stages.frames import columns_of
 from trimtab.stages.judge import LOOK_BACK_DAYS, judge
-from trimtab.stages.profile_batch import profile_batch
+from trimtab.stages.profile_batch import profile_batch, profile_json
+from trimtab.stages.recall import Recall
 from trimtab.stages.register import register
 from trimtab.stages.retrain import open_incident, retrain
 from trimtab.stages.score import score
@@ -37,6 +43,11 @@ SPEC = load_folder(FLIGHTS).spec
 ROWS = SPEC.rows
 DAY = date(2013, 3, 1)
 LABEL = LabelSpec(column="air_time", delay_days=1)
+
+
+def no_feature(rows: Columns) -> Columns:
+    """Slices of columns of the row do not need the features."""
+    raise AssertionError("the features were computed")
 
 
 def batch(seed: int, rows: int = 30) -> pd.DataFrame:
@@ -149,19 +160,22 @@ def test_profile_counts_features_and_the_predictions_of_the_champion(stage: Stag
     assert profile_batch(DAY, **stage.stores, rows=ROWS).rows == 30
     (row,) = stage.lake.read("profiles", DAY, DAY).to_dict("records")
     assert row["version"] == "1"
-    assert '"prediction":{"counts":' in row["profile"]
+    counted = profile_json.validate_json(row["profile"])
+    assert set(counted.columns) == {*SPEC.features.numeric, *SPEC.features.categorical, PREDICTION}
+    carriers = [one.rows for name, one in counted.slices.items() if name.startswith("carrier=")]
+    assert sum(carriers) == counted.columns[PREDICTION].rows == 30
     stage.lake.write("batches", DAY, pd.DataFrame())
     assert profile_batch(DAY, **stage.stores, rows=ROWS).rows == 0
     assert stage.lake.days("profiles") == []
 
 
-def measured(stage: Stage, day: date, mae: float, version: str = "1") -> None:
+def measured(stage: Stage, day: date, loss: float, version: str = "1") -> None:
     stage.note(
         "feedback",
         day.isoformat(),
         "measured",
         day + timedelta(days=1),
-        **{version: {"rows": 30, "mae": mae, "rmse": mae, "bias": 0.0}},
+        **{version: {"rows": 30, "loss": loss, "bias": 0.0, "slices": {}}},
     )
 
 
@@ -175,16 +189,16 @@ def test_labels_that_stopped_coming_are_no_ok(stage: Stage) -> None:
         verdict = judge(day, **stage.stores, monitor=MonitorSpec())
         return [finding.value is not None for finding in verdict.findings if finding.kind == "error"]
 
-    assert seen(DAY) == [True, True]
-    assert seen(DAY + timedelta(days=LOOK_BACK_DAYS - 5)) == [True, False]
-    assert seen(DAY + timedelta(days=LOOK_BACK_DAYS + 1)) == [False, False]
+    assert seen(DAY) == [True, True, False]
+    assert seen(DAY + timedelta(days=LOOK_BACK_DAYS - 5)) == [True, False, False]
+    assert seen(DAY + timedelta(days=LOOK_BACK_DAYS + 1)) == [False, False, False]
 
 
 def test_label_of_later_arrival_is_not_known_on_the_day(stage: Stage) -> None:
     stage.live("1", DAY - timedelta(days=9))
     measured(stage, DAY, 5.0)
     findings = judge(DAY, **stage.stores, monitor=MonitorSpec()).findings
-    assert [one.value for one in findings if one.kind == "error"] == [None, None]
+    assert [one.value for one in findings if one.kind == "error"] == [None, None, None]
     findings = judge(DAY + timedelta(days=1), **stage.stores, monitor=MonitorSpec()).findings
     assert next(one.value for one in findings if one.kind == "error") == pytest.approx(5.0)
 
@@ -213,12 +227,34 @@ def test_decision_is_made_once_for_a_verdict_whatever_has_happened_since(stage: 
 
 def test_decision_counts_earlier_retrainings_and_open_releases(stage: Stage) -> None:
     stage.note("retraining", "2013-02-25", "retrain", date(2013, 2, 25))
-    verdict_of(stage, "decay")
+    verdict_of(stage, "decay", staleness={"days": 7, "share": 0.3, "p_value": 0.001, "stale": True})
     decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(cooldown_days=7))
     assert (decision.action, decision.reason) == (
         Action.NOTHING,
-        "retrained on 2013-02-25, and the cooldown is 7 days (the errors have grown: numbers)",
+        "retrained on 2013-02-25, and the cooldown is 7 days (the model is stale: a shift by the errors of the week before saves 30% of the loss "
+        "(p = 0.001))",
     )
+
+
+def test_former_champion_is_preferred_to_a_training_and_begins_a_cooldown(stage: Stage) -> None:
+    better = Recall(version="1", reason="version 1 was better")
+    stale = {"days": 7, "share": 0.3, "p_value": 0.001, "stale": True}
+    verdict_of(stage, "decay", staleness=stale)
+    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(), former=lambda: better)
+    assert (decision.action, decision.version) == (Action.RECALL, "1")
+    assert decision.reason == (
+        "version 1 was better: the model is stale: "
+        "a shift by the errors of the week before saves 30% of the loss (p = 0.001)"
+    )
+    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()) == decision
+    verdict_of(stage, "decay", DAY + timedelta(days=6), staleness=stale)
+    assert retrain(DAY + timedelta(days=6), ledger=stage.ledger, policy=RetrainSpec()).action is Action.NOTHING
+
+
+def test_former_champions_are_not_asked_where_nothing_is_to_be_done(stage: Stage) -> None:
+    verdict_of(stage, "ok")
+    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(), former=lambda: pytest.fail("asked"))
+    assert decision.action is Action.NOTHING
 
 
 def test_blocked_batch_opens_an_incident_and_a_mended_one_does_not(stage: Stage) -> None:
@@ -307,7 +343,15 @@ def test_training_without_a_decision_of_the_gate_is_not_registered(stage: Stage)
     }
 
 
-def labelled(stage: Stage, answered: pd.DataFrame | None = None) -> Any:
+def labelled(
+    stage: Stage,
+    answered: pd.DataFrame | None = None,
+    *,
+    rows: RowsSpec = ROWS,
+    label: LabelSpec = LABEL,
+    slices: Sequence[SliceSpec] = SPEC.slices,
+    features: Callable[[Columns], Columns] = no_feature,
+) -> Any:
     found = batch(0)
     source = Fixed({DAY: found.astype(dict.fromkeys(ROWS.key, str)).assign(air_time="100")})
     return feedback(
@@ -316,8 +360,10 @@ def labelled(stage: Stage, answered: pd.DataFrame | None = None) -> Any:
         lake=stage.lake,
         ledger=stage.ledger,
         traffic=Told(answered if answered is not None else pd.DataFrame()),
-        rows=ROWS,
-        label=LABEL,
+        rows=rows,
+        label=label,
+        slices=slices,
+        features=features,
     )
 
 
@@ -339,14 +385,70 @@ def test_answers_of_the_service_are_measured_beside_the_batch(stage: Stage) -> N
     )
     result = labelled(stage, answered)
     assert (result.rows, result.labelled) == (30, 30)
-    assert set(result.errors) == {"1", "9"}
-    assert (result.errors["9"].rows, result.errors["9"].mae, result.errors["9"].bias) == (2, 15.0, -5.0)
+    assert set(result.metrics) == {"1", "9"}
     (entry,) = stage.ledger.entries("feedback")
+    online = entry.payload["9"]
+    assert isinstance(online, dict)
+    assert (online["rows"], online["loss"], online["bias"], online["loss_name"]) == (2, 15.0, -5.0, "MAE")
+    assert online["metrics"] == {
+        "mae": 15.0, "rmse": pytest.approx(250**0.5), "bias": -5.0, "pinball_10": 5.5, "pinball_90": 9.5
+    }  # fmt: skip
     assert (entry.subject, entry.as_of) == ("2013-03-01", date(2013, 3, 2))
     before = stage.lake.read("predictions", DAY, DAY, part="online")
     labelled(stage)
     assert stage.lake.read("predictions", DAY, DAY, part="online").equals(before), "a log that is gone clears nothing"
     assert len(stage.ledger.entries("feedback")) == 1
+
+
+def test_errors_are_measured_by_slice_of_columns_and_of_features(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    found = batch(0)
+    stage.lake.write("batches", DAY, found)
+    score(DAY, **stage.stores, rows=ROWS)
+    age = SliceSpec(name="age", column="plane_age", edges=(10,))
+    labelled(stage, slices=(*SPEC.slices, age), features=lambda rows: {"plane_age": 2013 - rows["plane_year"]})
+    (entry,) = stage.ledger.entries("feedback")
+    errors = TypeAdapter(DayErrors).validate_python(entry.payload["1"], extra="ignore")
+    predictions = stage.lake.read("predictions", DAY, DAY)["prediction"]
+    united = (found["carrier"] == "UA").to_numpy()
+    assert errors.slices["carrier=UA"].rows == united.sum()
+    assert errors.slices["carrier=UA"].loss == pytest.approx((predictions[united] - 100).abs().mean())
+    assert {name for name in errors.slices if name.startswith("age=")} == {"age=10 and more", "age=missing"}
+    for slicing in ("carrier", "distance", "age"):
+        parts = [one for name, one in errors.slices.items() if name.startswith(f"{slicing}=")]
+        assert sum(one.rows for one in parts) == errors.rows == 30
+        assert sum(one.rows * one.loss for one in parts) == pytest.approx(30 * errors.loss)
+
+
+def test_batch_older_than_a_column_of_the_spec_is_measured_without_slices(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    stage.lake.write("batches", DAY, batch(0))
+    score(DAY, **stage.stores, rows=ROWS)
+    labelled(stage, rows=ROWS.model_copy(update={"columns": {**ROWS.columns, "terminal": "text?"}}))
+    (entry,) = stage.ledger.entries("feedback")
+    errors = entry.payload["1"]
+    assert isinstance(errors, dict)
+    assert (errors["rows"], errors["slices"]) == (30, {})
+
+
+def test_undefined_metric_of_a_day_is_not_there_and_no_0(stage: Stage) -> None:
+    """All the flights of the day took 100 minutes, so that none is long and AUC and recall are undefined."""
+    stage.live("1", DAY - timedelta(days=5))
+    stage.lake.write("batches", DAY, batch(0))
+    score(DAY, **stage.stores, rows=ROWS)
+    predictions = stage.lake.read("predictions", DAY, DAY)
+    chances = predictions.assign(prediction=0.25)[
+        ["request_id", "_key", "version", "arm", "served", "route", "prediction"]
+    ]
+    stage.lake.write("predictions", DAY, chances, part="batch")
+    result = labelled(stage, label=LabelSpec(column="air_time", task="binary", above=100))
+    assert dict(result.metrics["1"]) == {
+        "log_loss": pytest.approx(-math.log(0.75)), "brier": 0.0625, "bias": 0.25, "calibration_error": 0.25
+    }  # fmt: skip
+    (entry,) = stage.ledger.entries("feedback")
+    errors = entry.payload["1"]
+    assert isinstance(errors, dict)
+    assert (errors["loss_name"], errors["metrics"]) == ("log loss", dict(result.metrics["1"]))
 
 
 def test_labels_of_a_batch_that_has_been_taken_back_are_taken_back(stage: Stage) -> None:

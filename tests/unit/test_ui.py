@@ -205,7 +205,11 @@ def test_a_new_champion_bakes_until_its_labelled_days_have_come(world: World) ->
     world.release("1", "requested", "approved", "live", day=date(2013, 4, 1))
     for day in (date(2013, 4, 1), date(2013, 4, 2), date(2013, 4, 3)):
         world.put(
-            "feedback", day.isoformat(), "measured", day, **{"1": {"rows": 9, "mae": 8.0, "rmse": 9.0, "bias": 0.0}}
+            "feedback",
+            day.isoformat(),
+            "measured",
+            day,
+            **{"1": {"rows": 9, "loss": 8.0, "loss_name": "MAE", "bias": 0.0}},
         )
     release = world.status.release
     assert release is not None
@@ -238,10 +242,16 @@ def test_a_second_look_at_an_older_day_does_not_hide_the_latest(world: World) ->
 @pytest.mark.parametrize(
     ("decision", "day", "level", "text"),
     [
-        (None, DAY, Level.ACT, "The errors have grown and nothing is decided yet."),
-        ("nothing", DAY - timedelta(days=1), Level.ACT, "The errors have grown and nothing is decided yet."),
-        ("retrain", DAY, Level.WATCH, "The errors have grown. A retraining was started."),
-        ("nothing", DAY, Level.WATCH, "The errors have grown. The policy waits; see its reason below."),
+        (None, DAY, Level.ACT, "The model errs more than it need, and nothing is decided yet."),
+        (
+            "nothing",
+            DAY - timedelta(days=1),
+            Level.ACT,
+            "The model errs more than it need, and nothing is decided yet.",
+        ),
+        ("retrain", DAY, Level.WATCH, "The model errs more than it need. A retraining was started."),
+        ("recall", DAY, Level.WATCH, "The model errs more than it need. A former champion is released again."),
+        ("nothing", DAY, Level.WATCH, "The model errs more than it need. The policy waits; see its reason below."),
     ],
 )
 def test_decay_says_what_the_policy_makes_of_it(
@@ -382,7 +392,7 @@ def hostile(world: World) -> str:
     world.put("gate", evil, "refused", summary=evil)
     world.put("incident", f"batch {evil}", "opened", reason=evil, cure=evil)
     world.put("batch", DAY.isoformat(), "accepted", warnings=[evil], failures=[evil])
-    world.put("feedback", DAY.isoformat(), "measured", **{evil: {"rows": 3, "mae": 2.0}})
+    world.put("feedback", DAY.isoformat(), "measured", **{evil: {"rows": 3, "loss": 2.0}})
     return evil
 
 
@@ -476,7 +486,12 @@ def test_the_timeline_has_the_last_fifty_entries_of_all_streams_newest_first(wor
     ("stream", "kind", "payload", "text"),
     [
         ("batch", "accepted", {"rows_accepted": 9, "warnings": ["odd"]}, "9 rows accepted, 0 quarantined; odd"),
-        ("feedback", "measured", {"1": {"mae": 8.25, "rows": 9}}, "version 1: MAE 8.25 on 9 rows"),
+        (
+            "feedback",
+            "measured",
+            {"1": {"loss": 0.525, "loss_name": "log loss", "rows": 9}},
+            "version 1: log loss 0.525 on 9 rows",
+        ),
         ("verdict", "ok", {"summary": "fine"}, "fine"),
         ("gate", "refused", {"summary": "no better"}, "no better"),
         ("retraining", "nothing", {"reason": "cooldown"}, "cooldown"),
@@ -493,14 +508,17 @@ def test_an_entry_is_told_in_words(world: World, stream: Stream, kind: str, payl
 
 
 def test_a_corrected_day_counts_once_and_errors_that_are_no_number_are_left_out(world: World) -> None:
-    for mae in (9.0, 8.0):
+    for loss in (9.0, 8.0):
         world.put(
-            "feedback", "2013-04-02", "measured", **{"1": {"rows": 9, "mae": mae}, "2": {"rows": 9, "mae": math.nan}}
+            "feedback",
+            "2013-04-02",
+            "measured",
+            **{"1": {"rows": 9, "loss": loss, "loss_name": "MAE"}, "2": {"rows": 9, "loss": math.nan}},
         )
-    world.put("feedback", "2013-04-01", "measured", **{"1": {"rows": 9, "mae": 7.0}})
+    world.put("feedback", "2013-04-01", "measured", **{"1": {"rows": 9, "loss": 7.0, "loss_name": "MAE"}})
     assert world.page.history.measured == (
-        Measured(day=date(2013, 4, 1), version="1", mae=7.0),
-        Measured(day=date(2013, 4, 2), version="1", mae=8.0),
+        Measured(day=date(2013, 4, 1), version="1", loss=7.0, loss_name="MAE"),
+        Measured(day=date(2013, 4, 2), version="1", loss=8.0, loss_name="MAE"),
     )
 
 
@@ -581,7 +599,7 @@ def test_there_is_no_chart_without_measurements() -> None:
 
 
 def test_a_single_day_is_drawn() -> None:
-    drawn = chart.chart_of(history([Measured(day=DAY, version="1", mae=0.0)]))
+    drawn = chart.chart_of(history([Measured(day=DAY, version="1", loss=0.0, loss_name="MAE")]))
     assert drawn is not None
     assert [(line.name, len(line.points)) for line in drawn.lines] == [("version 1", 1)]
     assert [tick.text for tick in drawn.values] == ["0", "1"]
@@ -592,7 +610,8 @@ measurements = st.lists(
         Measured,
         day=st.dates(date(2013, 1, 1), date(2016, 1, 1)),
         version=st.sampled_from(["1", "2", "10", "x"]),
-        mae=st.floats(0, 1e9),
+        loss=st.floats(0, 1e9),
+        loss_name=st.just("MAE"),
     ),
     min_size=1,
     max_size=30,
@@ -622,7 +641,7 @@ def test_everything_is_drawn_inside_the_axes(
 
 
 def test_names_at_the_right_end_do_not_touch() -> None:
-    measured = [Measured(day=DAY, version=str(version), mae=8.0) for version in (1, 2, 10)]
+    measured = [Measured(day=DAY, version=str(version), loss=8.0, loss_name="MAE") for version in (1, 2, 10)]
     drawn = chart.chart_of(history(measured, bounds=Bounds(since=DAY, expected=8.0, limit=9.0)))
     assert drawn is not None
     places = sorted([line.label_y for line in drawn.lines] + [level.label_y for level in drawn.levels])

@@ -1,7 +1,8 @@
 """A release as a state machine over ledger entries, and the routing of traffic that follows from it.
 
 requested -> approved -> step (shadow, canary ...) -> live -> done, and from each of them -> rejected or
-rolled_back. The entries are the truth; state and routing are folds over them.
+rolled_back. A version whose release has ended may be requested again, which begins a new release of it. The entries
+are the truth; state and routing are folds over them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,16 +78,30 @@ def unit_interval(key: str) -> float:
 
 
 def releases(entries: Iterable[Entry]) -> dict[str, Release]:
-    """Fold the release stream into the state of each release, in the order of their requests."""
+    """Fold the release stream into the state of each version's last release, in the order of their requests."""
     folded: dict[str, Release] = {}
     for entry in entries:
-        folded[entry.subject] = _advance(folded.get(entry.subject), entry)
+        before = folded.pop(entry.subject, None) if entry.kind == "requested" else folded.get(entry.subject)
+        folded[entry.subject] = _advance(before, entry)
     return folded
+
+
+def champions(entries: Iterable[Entry]) -> list[str]:
+    """Versions that have gone live and were not rolled back, in that order: the last one is the champion."""
+    live: list[str] = []
+    states: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind == "live":
+            live.append(entry.subject)
+        elif entry.kind == "rolled_back" and states.get(entry.subject) in ("live", "done"):
+            del live[len(live) - 1 - live[::-1].index(entry.subject)]
+        states[entry.subject] = entry.kind
+    return live
 
 
 def _advance(release: Release | None, entry: Entry) -> Release:
     payload = entry.payload
-    if release is None:
+    if release is None or entry.kind == "requested":
         previous = payload.get("previous")
         return Release(
             version=entry.subject,
@@ -107,15 +122,16 @@ def _advance(release: Release | None, entry: Entry) -> Release:
 
 def routing(entries: Sequence[Entry]) -> Routing:
     """Which versions answer after these entries of the release stream."""
-    known = releases(entries).values()
-    settled = [release for release in known if release.state in ("live", "done")]
-    champion = max(settled, key=lambda release: release.sequence, default=None)
-    challenger = next((release for release in known if release.state == "step"), None)
+    known = releases(entries)
+    champion = next(reversed(champions(entries)), None)
+    baking = champion is not None and known[champion].state == "live"
+    on_trial = (release for release in known.values() if release.state == "step" and release.version != champion)
+    challenger = next(on_trial, None)
     return Routing(
         sequence=entries[-1].sequence if entries else 0,
-        champion=champion.version if champion else None,
+        champion=champion,
         challenger=challenger.version if challenger else None,
-        previous=champion.previous if champion and champion.state == "live" else None,
+        previous=known[champion].previous if champion is not None and baking else None,
         share=challenger.share if challenger else 0.0,
     )
 

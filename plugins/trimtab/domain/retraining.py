@@ -15,6 +15,8 @@ class Action(StrEnum):
     """What to do about a verdict."""
 
     RETRAIN = "retrain"
+    RECALL = "recall"
+    """Release a former champion again."""
     INCIDENT = "incident"
     NOTHING = "nothing"
 
@@ -29,6 +31,10 @@ class Situation:
     """Of the verdict."""
     blocked: bool
     """Whether the day's batch was blocked by validation: never retrain on broken data."""
+    broken: str
+    """What triage found broken in the day's data; empty where nothing is."""
+    stale: str
+    """In what way the errors are such as a training can mend; empty where they are not."""
     release_open: bool
     """Whether a release is on its way."""
     retrained: Sequence[date]
@@ -43,17 +49,23 @@ class RetrainDecision:
 
     action: Action
     reason: str
+    version: str | None = None
+    """The version that is recalled."""
 
 
 def decide_retraining(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
     """Choose the action for a day; a decay within cooldown or beyond the month's budget opens no second training."""
     if situation.blocked:
         return RetrainDecision(action=Action.INCIDENT, reason="the batch is blocked; broken data is never trained on")
+    if situation.broken:
+        return RetrainDecision(action=Action.INCIDENT, reason=situation.broken)
     if situation.status is Status.DECAY:
         return _on_decay(situation, spec)
     age = _age(situation)
     if spec.max_age_days is not None and age is not None and age >= spec.max_age_days:
-        return _unless_busy(situation, spec, f"the champion is {age} days old, {spec.max_age_days} are allowed")
+        return _unless_busy(
+            situation, spec.cooldown_days, f"the champion is {age} days old, {spec.max_age_days} are allowed"
+        )
     if situation.status is Status.DRIFT:
         return RetrainDecision(
             action=Action.NOTHING,
@@ -63,24 +75,27 @@ def decide_retraining(situation: Situation, spec: RetrainSpec) -> RetrainDecisio
 
 
 def _on_decay(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
+    days = spec.cooldown_days if situation.stale else max(spec.cooldown_days, spec.harder_cooldown_days)
+    what = "the model is stale" if situation.stale else "the errors have grown, and the model does not look stale"
+    details = situation.stale or situation.summary
     within_month = [day for day in situation.retrained if situation.as_of - day < MONTH]
     if len(within_month) >= spec.max_per_month:
         return RetrainDecision(
             action=Action.INCIDENT,
-            reason=f"the errors have grown after {len(within_month)} retrainings within 30 days, and "
-            f"{spec.max_per_month} are allowed: {situation.summary}",
+            reason=f"{what} after {len(within_month)} retrainings within 30 days, and "
+            f"{spec.max_per_month} are allowed: {details}",
         )
-    return _unless_busy(situation, spec, f"the errors have grown: {situation.summary}")
+    return _unless_busy(situation, days, f"{what}: {details}")
 
 
-def _unless_busy(situation: Situation, spec: RetrainSpec, reason: str) -> RetrainDecision:
+def _unless_busy(situation: Situation, cooldown_days: int, reason: str) -> RetrainDecision:
     if situation.release_open:
         return RetrainDecision(action=Action.NOTHING, reason=f"a release is on its way ({reason})")
-    cooled = [day for day in situation.retrained if (situation.as_of - day).days < spec.cooldown_days]
+    cooled = [day for day in situation.retrained if (situation.as_of - day).days < cooldown_days]
     if cooled:
         return RetrainDecision(
             action=Action.NOTHING,
-            reason=f"retrained on {cooled[-1]}, and the cooldown is {spec.cooldown_days} days ({reason})",
+            reason=f"retrained on {cooled[-1]}, and the cooldown is {cooldown_days} days ({reason})",
         )
     return RetrainDecision(action=Action.RETRAIN, reason=reason)
 

@@ -1,12 +1,13 @@
 """Act on a verdict: retrain, open an incident, or leave it."""
 
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.bases.branch import BaseBranchOperator
 
 from trimtab.hooks.stores import StoresHook
-from trimtab.operators.model import Json, ModelOperator, airflow_errors, as_of_day
+from trimtab.operators.model import Json, ModelOperator, airflow_errors, as_json, as_of_day
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,33 +18,49 @@ if TYPE_CHECKING:
 class RetrainBranchOperator(BaseBranchOperator):
     """Ask the retraining policy about a day's verdict and follow the branch of its action.
 
+    Where a training would be the answer, former champions are tried first on the last labelled days.
+
     Args:
         model: Name of the model folder.
         as_of: ISO day of the verdict, templated.
         retrain: Task id to follow for a retraining.
+        recall: Task id to follow to release a former champion again.
         incident: Task id to follow for an incident.
 
-    XCom: action and reason under the key `decision`. Every decision, also "nothing", is in the ledger.
+    XCom: action, reason and version under the key `decision`. Every decision, also "nothing", is in the ledger.
     """
 
     template_fields: ClassVar[tuple[str, ...]] = ("model", "as_of")  # type: ignore[misc]
 
-    def __init__(self, *, model: str, as_of: Any, retrain: str, incident: str, **kwargs: Any) -> None:
+    def __init__(self, *, model: str, as_of: Any, retrain: str, recall: str, incident: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model, self.as_of = model, as_of
-        self.retrain, self.incident = retrain, incident
+        self.branches = {"retrain": [retrain], "recall": [recall], "incident": [incident], "nothing": []}
 
     def choose_branch(self, context: "Context") -> list[str]:
         """Call the stage `retrain`; the task ids to follow."""
+        from trimtab.stages.recall import recall  # noqa: PLC0415
         from trimtab.stages.retrain import retrain  # noqa: PLC0415
 
         with airflow_errors():
             stores = StoresHook(self.model).stores()
             day = as_of_day(self.as_of, context)
-            decision = retrain(day, ledger=stores.ledger, policy=stores.folder.spec.retrain)
+            spec = stores.folder.spec
+            former = partial(
+                recall,
+                day,
+                lake=stores.lake,
+                ledger=stores.ledger,
+                registry=stores.registry,
+                rows=spec.rows,
+                label=spec.label,
+                gate=spec.gate,
+                monitor=spec.monitor,
+            )
+            decision = retrain(day, ledger=stores.ledger, policy=spec.retrain, former=former)
         self.log.info("%s: %s", decision.action, decision.reason)
-        context["ti"].xcom_push("decision", {"action": decision.action.value, "reason": decision.reason})
-        return {"retrain": [self.retrain], "incident": [self.incident], "nothing": []}[decision.action.value]
+        context["ti"].xcom_push("decision", as_json(decision))
+        return self.branches[decision.action.value]
 
 
 class IncidentOperator(ModelOperator):

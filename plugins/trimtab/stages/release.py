@@ -10,7 +10,8 @@ from datetime import date
 import numpy as np
 
 from trimtab.domain.gate import paired_test
-from trimtab.domain.journal import Draft, Ledger, Payload
+from trimtab.domain.journal import Draft, Entry, Ledger, Payload
+from trimtab.domain.metrics import LOSS_NAMES, losses
 from trimtab.domain.ports import Alias, Lake, Registry, TrafficLog
 from trimtab.domain.release import (
     ArmTraffic,
@@ -23,7 +24,7 @@ from trimtab.domain.release import (
     releases,
     routing,
 )
-from trimtab.domain.spec import ReleaseSpec, StepSpec
+from trimtab.domain.spec import LabelSpec, ReleaseSpec, StepSpec, Task
 from trimtab.errors import TransitionError
 
 BAKE_SIGNIFICANCE = 0.05
@@ -36,15 +37,17 @@ def business_day(lake: Lake, at_least: date) -> date:
 
 
 def request_release(version: str, *, as_of: date, reason: str, ledger: Ledger, registry: Registry) -> Release:
-    """Ask for a version to become champion.
+    """Ask for a version to become champion; the same request again, for the same day and reason, changes nothing.
 
     Raises:
-        TransitionError: If another release is on its way.
+        TransitionError: If another release is on its way, or the version is the champion.
     """
     after = ledger.head("release")
     entries = ledger.entries("release")
     known = releases(entries)
-    if version not in known:
+    if not _is_requested(version, as_of, reason, entries):
+        if routing(entries).champion == version:
+            raise TransitionError(f"Version {version} is the champion already. There is nothing to release.")
         others = [release.version for release in known.values() if release.is_open]
         if others:
             raise TransitionError(
@@ -55,6 +58,13 @@ def request_release(version: str, *, as_of: date, reason: str, ledger: Ledger, r
         draft = Draft(stream="release", subject=version, kind="requested", as_of=as_of, payload=payload)
         ledger.append(draft, after=after)
     return _mirrored(version, ledger, registry)
+
+
+def _is_requested(version: str, as_of: date, reason: str, entries: Sequence[Entry]) -> bool:
+    """Whether that release is on its way, or this very request was made before."""
+    mine = [entry for entry in entries if entry.subject == version]
+    repeated = any((e.kind, e.as_of, e.payload.get("reason")) == ("requested", as_of, reason) for e in mine)
+    return repeated or any(release.is_open for release in releases(mine).values())
 
 
 def answer_release(
@@ -95,7 +105,7 @@ def go_live(version: str, *, as_of: date, reason: str, ledger: Ledger, registry:
     return _move(version, "live", as_of, {"reason": reason}, ledger, registry)
 
 
-def watch_bake(version: str, *, spec: ReleaseSpec, ledger: Ledger, lake: Lake) -> GuardReport:
+def watch_bake(version: str, *, spec: ReleaseSpec, label: LabelSpec, ledger: Ledger, lake: Lake) -> GuardReport:
     """Judge a live version on the labelled days since it went live, against the champion before on the same rows."""
     release = release_of(version, ledger)
     if not has_reached(release, "live"):
@@ -106,7 +116,7 @@ def watch_bake(version: str, *, spec: ReleaseSpec, ledger: Ledger, lake: Lake) -
         return GuardReport(outcome="wait", reasons=(text,))
     if release.previous is None:
         return GuardReport(outcome="pass", reasons=(f"{len(measured)} labelled days, no champion before to compare",))
-    return _compare_live(version, release.previous, measured, lake)
+    return _compare_live(version, release.previous, measured, lake, label.task)
 
 
 def labelled_days(version: str, ledger: Ledger) -> Sequence[str]:
@@ -169,7 +179,7 @@ def _mirrored(version: str, ledger: Ledger, registry: Registry) -> Release:
     return release
 
 
-def _compare_live(version: str, previous: str, days: Sequence[str], lake: Lake) -> GuardReport:
+def _compare_live(version: str, previous: str, days: Sequence[str], lake: Lake, task: Task) -> GuardReport:
     first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
     predictions = lake.read("predictions", first, last, part="batch")
     labels = lake.read("labels", first, last, columns=["_key", "_day", "label"])
@@ -179,12 +189,12 @@ def _compare_live(version: str, previous: str, days: Sequence[str], lake: Lake) 
         return GuardReport(outcome="wait", reasons=("the two versions have not predicted the same rows yet",))
     joined = joined.dropna(subset=[version, previous])
     label = joined["label"].to_numpy(dtype=np.float64)
-    losses = {name: np.abs(joined[name].to_numpy(dtype=np.float64) - label) for name in (version, previous)}
-    test = paired_test(losses[previous], losses[version], joined["_day"].to_numpy(dtype=object))
+    new, old = (losses(task, label, joined[name].to_numpy(dtype=np.float64)) for name in (version, previous))
+    test = paired_test(old, new, joined["_day"].to_numpy(dtype=object))
     if np.isnan(test.p_value):
         return GuardReport(outcome="wait", reasons=(f"{test.days} days with rows that both predicted, 2 are needed",))
     reason = (
-        f"MAE {losses[version].mean():.3g} against {losses[previous].mean():.3g} of version {previous} "
+        f"{LOSS_NAMES[task]} {new.mean():.3g} against {old.mean():.3g} of version {previous} "
         f"on {len(joined)} rows of {test.days} days"
     )
     worse = test.p_value <= BAKE_SIGNIFICANCE

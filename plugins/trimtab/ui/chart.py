@@ -85,6 +85,8 @@ class Chart:
     levels: tuple[Level, ...]
     days: tuple[Tick, ...]
     values: tuple[Tick, ...]
+    loss_name: str
+    """What is drawn, such as 'MAE'."""
     summary: str
     """The drawing in one sentence, for those who do not see it."""
 
@@ -121,7 +123,7 @@ def chart_of(history: ModelHistory) -> Chart | None:
     if not measured:
         return None
     expected = _expectations(history.bounds)
-    step = _step(max(*(one.mae for one in measured), *expected.values(), 0.0))
+    step = _step(max(*(one.loss for one in measured), *expected.values(), 0.0))
     scale = _scale(measured, expected, step)
     points = _points(measured, scale)
     places = _places(points, expected, scale)
@@ -131,6 +133,7 @@ def chart_of(history: ModelHistory) -> Chart | None:
         levels=_levels(history.bounds, expected, places, scale),
         days=_days(scale),
         values=_values(scale, step),
+        loss_name=measured[-1].loss_name,
         summary=_summary(measured),
     )
 
@@ -159,7 +162,7 @@ def _expectations(bounds: Bounds | None) -> dict[str, float]:
 
 def _scale(measured: Sequence[Measured], expected: Mapping[str, float], step: float) -> _Scale:
     days = [one.day for one in measured]
-    highest = max(*(one.mae for one in measured), *expected.values(), 0.0)
+    highest = max(*(one.loss for one in measured), *expected.values(), 0.0)
     return _Scale(first=min(days), last=max(days), top=step * max(math.ceil(highest / step), 1))
 
 
@@ -167,7 +170,7 @@ def _points(measured: Sequence[Measured], scale: _Scale) -> dict[str, tuple[Poin
     """The line of each version, by ascending version."""
     return {
         version: tuple(
-            Point(x=scale.x(one.day), y=scale.y(one.mae), text=f"{one.day}: {one.mae:.3g} (version {version})")
+            Point(x=scale.x(one.day), y=scale.y(one.loss), text=f"{one.day}: {one.loss:.3g} (version {version})")
             for one in measured
             if one.version == version
         )
@@ -250,7 +253,5 @@ def _step(highest: float) -> float:
 
 def _summary(measured: Sequence[Measured]) -> str:
     last = measured[-1]
-    return (
-        f"Mean absolute error by day from {measured[0].day} to {last.day}; "
-        f"the last is {last.mae:.3g} of version {last.version}."
-    )
+    days = f"{measured[0].day} to {last.day}"
+    return f"{last.loss_name} by day from {days}; the last is {last.loss:.3g} of version {last.version}."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from trimtab.domain.journal import Entry, Payload, Stream, latest_by_subject
-from trimtab.ui.payloads import count_in, text_in, texts_in
+from trimtab.ui.payloads import count_in, loss_name_in, text_in, texts_in
 from trimtab.ui.status import Streams, findings_of, live_version, newest
 
 TIMELINE_ROWS = 50
@@ -15,11 +15,13 @@ TEXT_LENGTH = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Realised error of one version on one labelled day, in the unit of the label."""
+    """Realised error of one version on one labelled day."""
 
     day: date
     version: str
-    mae: float
+    loss: float
+    loss_name: str
+    """What the loss is called, such as 'MAE'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +77,11 @@ def history_of(streams: Streams) -> ModelHistory:
 def _measured(entries: Sequence[Entry]) -> Iterable[Measured]:
     for subject, entry in sorted(latest_by_subject(entries).items()):
         for version, values in entry.payload.items():
-            mae = values.get("mae") if isinstance(values, dict) else None
-            if isinstance(mae, (int, float)) and math.isfinite(mae):
-                yield Measured(day=date.fromisoformat(subject), version=version, mae=float(mae))
+            loss = values.get("loss") if isinstance(values, dict) else None
+            if isinstance(values, dict) and isinstance(loss, (int, float)) and math.isfinite(loss):
+                yield Measured(
+                    day=date.fromisoformat(subject), version=version, loss=float(loss), loss_name=loss_name_in(values)
+                )
 
 
 def _markers(entries: Sequence[Entry]) -> Iterable[Marker]:
@@ -124,7 +128,7 @@ def _in_words(entry: Entry) -> str:
         counts = f"{accepted} rows accepted, {quarantined} quarantined"
         return "; ".join([counts, *texts_in(payload, "failures"), *texts_in(payload, "warnings")])
     if entry.stream == "feedback":
-        return "; ".join(f"version {version}: MAE {m:.3g} on {n} rows" for version, m, n in _errors(payload))
+        return "; ".join(_errors(payload))
     if entry.stream == "release":
         return _release_in_words(payload)
     if entry.stream == "incident":
@@ -138,10 +142,12 @@ def _release_in_words(payload: Payload) -> str:
     return ": ".join(part for part in (step, actor, reason) if part)
 
 
-def _errors(payload: Payload) -> Iterable[tuple[str, float, int]]:
+def _errors(payload: Payload) -> Iterable[str]:
     for version, values in payload.items():
-        if isinstance(values, dict) and isinstance(values.get("mae"), (int, float)):
-            yield version, float(str(values["mae"])), count_in(values, "rows")
+        loss = values.get("loss") if isinstance(values, dict) else None
+        if isinstance(values, dict) and isinstance(loss, (int, float)):
+            rows = count_in(values, "rows")
+            yield f"version {version}: {loss_name_in(values)} {loss:.3g} on {rows} rows"
 
 
 def _shortened(text: str) -> str:

@@ -18,6 +18,11 @@ def texts_in(payload: Payload, key: str) -> tuple[str, ...]:
     return tuple(map(str, values)) if isinstance(values, list) else ()
 
 
+def loss_name_in(values: Mapping[str, JsonValue]) -> str:
+    """What the loss of a feedback entry is called."""
+    return str(values.get("loss_name") or "loss")
+
+
 def count_in(payload: Mapping[str, JsonValue], key: str) -> int:
     """A number as a count, 0 if it is not there or not finite."""
     value = payload.get(key)

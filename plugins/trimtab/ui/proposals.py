@@ -76,14 +76,15 @@ def _about_verdict(facts: ModelStatus) -> Iterable[Proposal]:
 def _about_decay(facts: ModelStatus) -> Proposal:
     decision = facts.retraining
     if decision is None or facts.verdict is None or decision.day < facts.verdict.day:
-        return Proposal(
-            level=Level.ACT, text="The errors have grown and nothing is decided yet.", dag=f"{facts.name}.watch"
-        )
+        text = "The model errs more than it need, and nothing is decided yet."
+        return Proposal(level=Level.ACT, text=text, dag=f"{facts.name}.watch")
     if decision.kind == Action.RETRAIN:
-        return Proposal(
-            level=Level.WATCH, text="The errors have grown. A retraining was started.", dag=f"{facts.name}.train"
-        )
-    return Proposal(level=Level.WATCH, text="The errors have grown. The policy waits; see its reason below.")
+        text = "The model errs more than it need. A retraining was started."
+        return Proposal(level=Level.WATCH, text=text, dag=f"{facts.name}.train")
+    if decision.kind == Action.RECALL:
+        text = "The model errs more than it need. A former champion is released again."
+        return Proposal(level=Level.WATCH, text=text, dag=f"{facts.name}.release")
+    return Proposal(level=Level.WATCH, text="The model errs more than it need. The policy waits; see its reason below.")
 
 
 def _about_silence(facts: ModelStatus, spec: ModelSpec | None, now: datetime) -> Iterable[Proposal]:
