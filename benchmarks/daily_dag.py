@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trimtab.adapters.stores import Addresses, Stores
 from trimtab.cli.airflow_api import AirflowApi
-from trimtab.cli.history import load_day, release_first, train_first, watch_day
+from trimtab.cli.history import load_day, release, train_first, watch_day
 from trimtab.cli.processes import Supervisor
 from trimtab.cli.topology import AIRFLOW_USER, HOST, Home, environment
 
@@ -64,8 +64,8 @@ def _measure(home: Home, days: int) -> dict[str, list[float]]:
     stores = Stores(addresses, MODEL, str)
     for offset in range((TRAINED - FIRST).days + 1):
         load_day(FIRST + timedelta(days=offset), stores)
-    version, _ = train_first(TRAINED, stores, window_days=14, reason="benchmark")  # good or bad, it costs the same
-    release_first(version, stores, as_of=TRAINED, actor="benchmark", reason="benchmark")
+    trained = train_first(TRAINED, stores, window_days=14, reason="benchmark")  # good or bad, it costs the same
+    release(trained.version, stores, as_of=TRAINED, actor="benchmark", reason="benchmark")
     for offset in range(1, (LOADED - TRAINED).days + 1):
         load_day(TRAINED + timedelta(days=offset), stores)
         watch_day(TRAINED + timedelta(days=offset), stores)

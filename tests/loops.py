@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from doubles import ROOT, FolderRegistry
+from doubles import ROOT
 from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.adapters.gx_validator import GxValidator
 from trimtab.adapters.ledger_schema import migrate
 from trimtab.adapters.model_folder import ModelFolder, load_folder
@@ -58,16 +59,22 @@ SMALL_SUITE = """
 class BlankPlotter:
     """Figures without pixels: what they show is tested where they are drawn."""
 
-    def daily_errors(self, maes: Mapping[str, Mapping[date, float]], *, label: str) -> bytes:
+    def daily_errors(self, means: Mapping[str, Mapping[date, float]], *, loss: str) -> bytes:
         return b""
 
-    def slice_errors(self, slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, label: str) -> bytes:
+    def slice_errors(self, slicing: str, errors: Mapping[str, Mapping[str, Errors]], *, loss: str) -> bytes:
         return b""
 
     def predicted_against_actual(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
         return b""
 
     def residuals(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        return b""
+
+    def calibration(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
+        return b""
+
+    def probabilities(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
         return b""
 
 
@@ -103,7 +110,7 @@ class Loop:
         migrate(engine)
         self.lake: Lake = DeltaLake(str(root / "lake"), self.spec.name)
         self.ledger: Ledger = SqlLedger(engine, self.spec.name)
-        self.registry: Registry = registry or KeptOpen(root / "registry", self.spec.name)
+        self.registry: Registry = registry or FolderRegistry(root / "registry", self.spec.name)
         self.source = open_source(folder, lambda connection: connection)
         self.traffic = EvenTraffic()
 
@@ -132,6 +139,8 @@ class Loop:
             traffic=self.traffic,
             rows=self.spec.rows,
             label=self.spec.label,
+            slices=self.spec.slices,
+            features=self.trainer.features,
         )
 
     def day(self, day: date) -> Day:
@@ -169,18 +178,19 @@ class Loop:
                 trainer=self.trainer,
                 rows=spec.rows,
                 features=spec.features,
+                label=spec.label,
+                slices=spec.slices,
                 seed=spec.train.seed,
                 reason=reason,
             )
             for candidate in spec.train.candidates
         ]
-        stores |= {"trainer": self.trainer, "rows": spec.rows, "slices": spec.slices}
+        stores |= {"trainer": self.trainer, "rows": spec.rows, "slices": spec.slices, "label": spec.label}
         best = evaluate(
             found.snapshot,
             runs,
             plotter=BlankPlotter(),
             candidates=spec.train.candidates,
-            label=spec.label,
             gate=spec.gate,
             **stores,
         )
@@ -218,7 +228,9 @@ class Loop:
         live = next((one for one in self.releases.values() if one.state == "live"), None)
         if live is None:
             return "nothing is live"
-        report = releasing.watch_bake(live.version, spec=self.spec.release, ledger=self.ledger, lake=self.lake)
+        report = releasing.watch_bake(
+            live.version, spec=self.spec.release, label=self.spec.label, ledger=self.ledger, lake=self.lake
+        )
         day = releasing.business_day(self.lake, day)
         stores: dict[str, Any] = {"ledger": self.ledger, "registry": self.registry}
         if report.outcome == "pass":
@@ -253,19 +265,6 @@ class Loop:
             ]
             for stream in STREAMS
         }
-
-
-class KeptOpen(FolderRegistry):
-    """Opens each model once: a loop of a hundred days asks for the same one four hundred times."""
-
-    def __init__(self, folder: Path, model: str) -> None:
-        super().__init__(folder, model)
-        self._opened: dict[tuple[str | None, str | None], Any] = {}
-
-    def load(self, *, version: str | None = None, run_id: str | None = None) -> Any:
-        if (version, run_id) not in self._opened:
-            self._opened[version, run_id] = super().load(version=version, run_id=run_id)
-        return self._opened[version, run_id]
 
 
 def registry_content(folder: Path, model: str) -> dict[str, Any]:

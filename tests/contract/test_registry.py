@@ -17,9 +17,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from doubles import FolderRegistry, tiny_rows, tiny_training
+from doubles import tiny_rows, tiny_training
 from mlflow_servers import MlflowServer, Relay, free_port
 from trimtab.adapters import package_copies
+from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.adapters.mlflow_registry import DESCRIPTION, MlflowRegistry
 from trimtab.adapters.model_package import digest
 from trimtab.domain.ports import Registry
@@ -379,6 +380,24 @@ def test_data_scientist_opens_the_model_with_mlflow_alone(
     with pytest.raises(mlflow.MlflowException, match="missing inputs"):
         model.predict(frame.drop(columns=["distance"]))
     assert not server_case.server.files("*.pkl")
+
+
+def test_classifier_is_one_for_mlflow_and_predicts_probabilities(
+    server_case: MlflowCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server_case.server.uri)
+    registry = server_case.open()
+    run = registry.log_training(tiny_training(1, task="binary"))
+    version = registry.register(run.run_id, {})
+    model = mlflow.pyfunc.load_model(f"models:/{server_case.model}/{version}")
+    rows, _ = tiny_rows(7)
+    integers = ["year", "month", "day", "flight", "sched_dep_time", "sched_arr_time"]
+    probability = model.predict(pd.DataFrame(dict(rows)).astype(dict.fromkeys(integers, "int64")))
+    assert np.array_equal(probability, registry.load(version=version).predict(rows))
+    assert 0 <= probability.min() < 0.5 < probability.max() <= 1
+    assert [column.type.name for column in model.metadata.signature.outputs.inputs] == ["double"]
+    (logged,) = server_case.client.get_run(run.run_id).outputs.model_outputs
+    assert server_case.client.get_logged_model(logged.model_id).model_type == "classifier"
 
 
 def test_pages_show_what_a_choice_needs(server_case: MlflowCase) -> None:

@@ -20,7 +20,8 @@ def shipped(read_dags: Read) -> dict[str, Any]:
 
 def test_every_model_has_its_four_dags(shipped: dict[str, Any]) -> None:
     assert shipped["errors"] == {}
-    assert set(shipped["dags"]) == {f"{MODEL}.{kind}" for kind in ("daily", "watch", "train", "release")}
+    kinds = ("daily", "watch", "train", "release")
+    assert set(shipped["dags"]) == {f"{model}.{kind}" for model in (MODEL, "flight_late") for kind in kinds}
 
 
 def test_daily_goes_from_the_batch_to_the_verdict(shipped: dict[str, Any]) -> None:

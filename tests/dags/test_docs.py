@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import load_feature_code
+from trimtab.domain.spec import LabelSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +33,7 @@ def test_dag_of_the_operators_guide_can_be_read(
 def test_model_of_the_guide_is_a_model(tmp_path: Path) -> None:
     folder = tmp_path / "house_price"
     folder.mkdir()
-    spec, suite = blocks("docs/add_a_model.md", "yaml")
+    spec, binary, suite = blocks("docs/add_a_model.md", "yaml")
     code = blocks("docs/add_a_model.md", "python")[0]
     (folder / "model.yaml").write_text(spec)
     (folder / "suite.yaml").write_text(suite)
@@ -45,6 +47,7 @@ def test_model_of_the_guide_is_a_model(tmp_path: Path) -> None:
         }
     )
     assert features["area_per_room"].tolist() == [25.0]
+    assert LabelSpec.model_validate(yaml.safe_load(binary)["label"]).title == "days_listed > 60"
 
 
 def test_request_of_the_readme_has_the_columns_of_the_model() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from doubles import ROOT
-from loops import Loop, days, load_folder
+from loops import Loop, days, load_folder, registry_content
 from trimtab.domain.journal import Entry
 from trimtab.domain.ports import ExpectationResult
 from trimtab.domain.retraining import Action
@@ -70,7 +70,7 @@ def test_bikes_outgrow_their_model_until_it_is_trained_again(data_folder: Path, 
     assert len(loop.ledger.entries("gate")) == len(trained) + 1
     retrainings = [entry for entry in loop.ledger.entries("retraining") if entry.kind == Action.RETRAIN]
     assert [entry.as_of for entry in retrainings] == [day for day, _, _ in trained]
-    assert all("mean absolute error over " in str(entry.payload["reason"]) for entry in retrainings)
+    assert all("mean loss over " in str(entry.payload["reason"]) for entry in retrainings)
     assert_later_versions_beat_the_first(loop, end)
 
 
@@ -108,6 +108,39 @@ def test_winter_model_of_flights_is_found_out_in_may_and_not_before(flights: Non
             break
     assert retrain_on is not None
     assert retrain_on >= date(2013, 4, 28)
-    assert "mean absolute error over 7 d is" in outcome.decision.reason
+    assert "mean loss over 7 d is" in outcome.decision.reason
     statuses = {entry.kind for entry in loop.ledger.entries("verdict") if entry.as_of < retrain_on}
     assert Status.DECAY not in statuses
+
+
+def test_late_flights_are_a_classifier_from_the_first_label_to_the_gate(flights: None, tmp_path: Path) -> None:
+    """Labels of 0 and 1, probabilities, log loss at the gate and in the ledger, each slice measured."""
+    loop = Loop(load_folder(ROOT / "include" / "models" / "flight_late"), tmp_path)
+    loop.__dict__["validator"] = NoExpectations()
+    first, start, end = date(2013, 1, 1), date(2013, 3, 10), date(2013, 3, 15)
+    load(loop, first, start)
+    version, decision = loop.train(start, "first training", window_days=40) or pytest.fail("too few labels")
+    assert decision.promote, decision.summary
+    assert "beats a constant: log loss 0." in decision.summary
+    release(loop, version, start, "first training")
+    for day in days(start + timedelta(days=1), end):
+        loop.day(day)
+
+    labels = loop.lake.read("labels", first, end)["label"]
+    assert set(labels) == {0.0, 1.0}
+    assert 0.2 < labels.mean() < 0.3
+    assert loop.lake.read("predictions", start, end, part="batch")["prediction"].between(0, 1).all()
+    entries = [entry for entry in loop.ledger.entries("feedback") if version in entry.payload]
+    assert len(entries) == (end - start).days - 1
+    for entry in entries:
+        measured = entry.payload[version]
+        assert isinstance(measured, dict)
+        assert isinstance(measured["slices"], dict)
+        assert measured["loss_name"] == "log loss"
+        assert {name.partition("=")[0] for name in measured["slices"]} == {"carrier", "departure"}
+        assert isinstance(measured["metrics"], dict)
+        assert 0.5 < float(str(measured["metrics"]["auc"])) < 0.85
+    run = registry_content(tmp_path / "registry", "flight_late")["runs"]["run1"]
+    assert 0.5 < run["metrics"]["holdout_log_loss"][0] < run["metrics"]["baseline_log_loss"][0]
+    assert 0.6 < run["metrics"]["holdout_auc"][0] < 0.75
+    assert set(loop.registry.load(version=version).reference.errors) >= {"2013-02-10", "2013-03-08"}

@@ -67,7 +67,7 @@ def test_new_version_errs_less_on_the_same_rows(stores: Stores) -> None:
     """Both versions predicted the days of the bake; the new one has the lower error on all of them together."""
     both = [entry.payload for entry in stores.ledger.entries("feedback") if {"1", "2"} <= set(entry.payload)]
     assert len(both) >= 3
-    mean = {version: sum(payload[version]["mae"] for payload in both) for version in ("1", "2")}  # type: ignore[index,call-overload]
+    mean = {version: sum(payload[version]["loss"] for payload in both) for version in ("1", "2")}  # type: ignore[index,call-overload]
     assert mean["2"] < mean["1"]
 
 

@@ -45,7 +45,7 @@ def run(*arguments: str | Path, stdin: str | None = None) -> Result:
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    commands = ("check", "migrate", "serve", "predict", "up", "down", "demo")
+    commands = ("check", "migrate", "serve", "predict", "up", "down", "demo", "replay")
     assert [name for name in commands if name not in result.output] == []
 
 
@@ -135,6 +135,15 @@ def break_column(folder: Path) -> None:
     (folder / "flights.csv").write_text(ROWS.replace("distance", "miles"), encoding="utf-8")
 
 
+def break_label(folder: Path) -> None:
+    changed(folder, lambda spec: spec["label"].update(task="binary"))
+
+
+def break_loss(folder: Path) -> None:
+    changed(folder, lambda spec: spec["label"].update(task="binary", above=100))
+    changed(folder, lambda spec: spec["train"]["candidates"][0]["estimator"]["params"].update(loss="absolute_error"))
+
+
 def break_lookup(folder: Path) -> None:
     (folder / "planes.csv").unlink()
 
@@ -155,6 +164,8 @@ def break_day(folder: Path) -> None:
         (break_parameter, "estimator.params.max_itr: ", "may be one of "),
         (break_value, "model.yaml: train.candidates.boosting_28_days.estimator.params: ", "max_iter"),
         (break_column, "flights.csv", "has no column 'distance'"),
+        (break_label, "", "Label column 'air_time' must hold 0 and 1. Got "),
+        (break_loss, "estimator.params: ", "log_loss"),
         (break_lookup, "planes.csv", "is not there"),
         (break_day, "flights.csv", "has no row of 2014-01-01"),
     ],

@@ -1,12 +1,15 @@
+# ruff: noqa: E402  # what Great Expectations looks at must be set before its import
 """Great Expectations on a batch, with the severity of each expectation and the rows that break it."""
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # GX looks for PySpark
 
 import great_expectations as gx
 import pandas as pd

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from trimtab.domain.spec import ModelSpec, is_inside
+from trimtab.domain.spec import ModelSpec, Section, is_inside
 from trimtab.errors import NotFoundError, SourceUnreadableError, SpecError
 
 SPEC_FILE = "model.yaml"
 FEATURE_FILE = "features.py"
 PACKAGE_PREFIX = "package:"
+
+SectionKind = TypeVar("SectionKind", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,15 @@ def parse_spec(text: str, file: str) -> ModelSpec:
     Raises:
         SpecError: As for load_folder.
     """
+    return checked(ModelSpec, read_mapping(text, file), file)
+
+
+def read_mapping(text: str, file: str) -> dict[str, Any]:
+    """The sections of a YAML text.
+
+    Raises:
+        SpecError: If it is not a mapping.
+    """
     try:
         document = _parsed(text)
     except yaml.YAMLError as exc:
@@ -121,10 +132,19 @@ def parse_spec(text: str, file: str) -> ModelSpec:
         raise SpecError(file, "", f"has a value that YAML cannot read: {exc}. Mend it.") from exc
     if not isinstance(document, dict):
         raise SpecError(file, "", f"must hold a mapping of sections. Got {type(document).__name__}.")
+    return document
+
+
+def checked(kind: type[SectionKind], document: dict[str, Any], file: str) -> SectionKind:
+    """A document as a section.
+
+    Raises:
+        SpecError: Naming file, key and cure of the first problem, and how many more there are.
+    """
     try:
-        return ModelSpec.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as exc:
-        raise _worded(exc, file) from exc
+        raise _worded(exc, kind, file) from exc
 
 
 def _parsed(text: str) -> object:
@@ -134,13 +154,13 @@ def _parsed(text: str) -> object:
         return yaml.safe_load(text)  # the same error, in better words
 
 
-def _worded(exc: ValidationError, file: str) -> SpecError:
+def _worded(exc: ValidationError, kind: type[Section], file: str) -> SpecError:
     # A list whose items are wrong is reported as too short as well.
     reported = exc.errors(include_url=False)
     problems = [problem for problem in reported if problem["type"] != "too_short"] or reported
     # A key that was misspelt is reported twice, as unknown and as missing; the first says more.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    key, siblings = _place(first["loc"])
+    key, siblings = _place(first["loc"], kind)
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] in ("missing", "value_error") else f" Got {_short(first['input'])}."
     hint = _did_you_mean(str(first["loc"][-1]), siblings) if first["type"] == "extra_forbidden" else ""
@@ -165,11 +185,10 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
     return f" Known keys: {', '.join(sorted(known))}." if known else ""
 
 
-def _place(location: Sequence[int | str]) -> tuple[str, Sequence[str]]:
+def _place(location: Sequence[int | str], kind: Any) -> tuple[str, Sequence[str]]:
     """The dotted key as the file has it, and the keys that its section may have."""
     shown: list[str] = []
     siblings: Sequence[str] = []
-    kind: Any = ModelSpec
     for part in location:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}

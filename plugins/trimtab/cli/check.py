@@ -15,8 +15,8 @@ from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE, ModelFolder, 
 from trimtab.domain.columns import Columns
 from trimtab.domain.feature_code import FeatureCode
 from trimtab.domain.ports import RawBatch
-from trimtab.domain.row_types import typed
-from trimtab.domain.spec import CandidateSpec, FeaturesSpec
+from trimtab.domain.row_types import label_values, typed
+from trimtab.domain.spec import CandidateSpec, FeaturesSpec, Task
 from trimtab.errors import NotFoundError, SpecError, TrimtabError
 
 ASPECTS = ("spec", "suite", "features", "estimators", "source")
@@ -111,7 +111,9 @@ def _read_first_day(folder: ModelFolder, environment: Mapping[str, str]) -> RawB
     if spec.source.first_day is None:
         return None
     source = open_source(folder, uri_of(environment))
-    return source.read(spec.source.first_day, [*spec.rows.columns, spec.label.column])
+    raw = source.read(spec.source.first_day, [*spec.rows.columns, spec.label.column])
+    label_values(raw.rows[spec.label.column].to_numpy(dtype=object), spec.label)  # raises if they are of another task
+    return raw
 
 
 def _source_note(raw: RawBatch | None) -> str:
@@ -147,11 +149,11 @@ def _compute(code: FeatureCode, columns: Columns, file: Path) -> None:
 
 def _try_estimators(folder: ModelFolder) -> Sequence[str]:
     for candidate in folder.spec.train.candidates:
-        _try_estimator(candidate, folder.spec.features, f"{folder.path / SPEC_FILE}")
+        _try_estimator(candidate, folder.spec.features, folder.spec.label.task, f"{folder.path / SPEC_FILE}")
     return [candidate.name for candidate in folder.spec.train.candidates]
 
 
-def _try_estimator(candidate: CandidateSpec, features: FeaturesSpec, file: str) -> None:
+def _try_estimator(candidate: CandidateSpec, features: FeaturesSpec, task: Task, file: str) -> None:
     """Fit it to a few made-up rows: scikit-learn checks values of parameters only then."""
     from trimtab.adapters.sklearn_trainer import new_estimator  # takes seconds
 
@@ -160,7 +162,8 @@ def _try_estimator(candidate: CandidateSpec, features: FeaturesSpec, file: str) 
     numbers = random.random((TRIAL_ROWS, len(features.numeric)))
     codes = random.integers(0, TRIAL_CATEGORIES, (TRIAL_ROWS, len(features.categorical))).astype(np.float64)
     positions = range(len(features.numeric), len(features.names))
+    labels = np.arange(TRIAL_ROWS) % 2 if task == "binary" else random.random(TRIAL_ROWS)
     try:
-        new_estimator(candidate.estimator, positions, 0).fit(np.hstack([numbers, codes]), random.random(TRIAL_ROWS))
+        new_estimator(candidate.estimator, task, positions, 0).fit(np.hstack([numbers, codes]), labels)
     except (ValueError, TypeError) as exc:
         raise SpecError(file, where, f"scikit-learn refuses them: {str(exc)[:300]}") from exc

@@ -4,9 +4,10 @@ History is loaded through the same stage functions that the DAGs call; from 22 A
 scheduled DAG in Airflow.
 """
 
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -20,8 +21,8 @@ from rich.table import Table
 
 from trimtab.adapters.stores import Addresses, Stores
 from trimtab.cli.airflow_api import AirflowApi
-from trimtab.cli.history import finish_baking, load_day, release_first, train_first, watch_day
-from trimtab.cli.processes import Supervisor
+from trimtab.cli.history import finish_baking, load_day, release, train_first, watch_day
+from trimtab.cli.processes import Supervisor, running
 from trimtab.cli.topology import AIRFLOW_USER, HOST, MLFLOW_USER, Home, environment
 from trimtab.cli.traffic import SteadyTraffic
 from trimtab.domain.journal import Entry, latest_by_subject
@@ -103,12 +104,11 @@ class Demo:
 
     def _first_champion(self, stores: Stores) -> str:
         with console.status("Training the first champion on January to March"):
-            version, decision = train_first(
-                self._plan.champion, stores, window_days=FIRST_WINDOW_DAYS, reason="first champion"
-            )
-        if not decision.promote:
-            raise DemoError(f"The gate refused the first champion: {decision.summary}")
-        release_first(version, stores, as_of=self._plan.champion, actor="demo", reason="first champion")
+            trained = train_first(self._plan.champion, stores, window_days=FIRST_WINDOW_DAYS, reason="first champion")
+        version = trained.version
+        if not trained.decision.promote:
+            raise DemoError(f"The gate refused the first champion: {trained.decision.summary}")
+        release(version, stores, as_of=self._plan.champion, actor="demo", reason="first champion")
         self._note(
             self._plan.champion, f"version {version} trained, passed the gate and went live as the first champion"
         )
@@ -234,38 +234,48 @@ class Demo:
         console.print(f"[green]{minutes}:{seconds:02d}[/] {day} {what}", highlight=False)
 
 
+def demo_home(environment: Mapping[str, str]) -> Home:
+    """Where the demo lives: in TRIMTAB_HOME if that is set, always on SQLite."""
+    general = Home.from_environment({"TRIMTAB_HOME": environment.get("TRIMTAB_HOME", "")})
+    return Home(general.path / "demo")
+
+
 def run_demo(*, hands_on: bool, stay: bool, plan: Plan | None = None) -> None:
     """Run the demo on a clean home of its own; with `stay` the servers run until Ctrl-C.
 
     Raises:
         DemoError: If something that the demo shows did not happen.
     """
-    general = Home.from_environment({})
-    home = Home(general.path / "demo")
+    home = demo_home(os.environ)
+    if names := running(home):
+        raise DemoError(f"A demo is running in {home.path} ({', '.join(names)}). End it with `make down` first.")
     shutil.rmtree(home.path, ignore_errors=True)
     with Supervisor(home) as supervisor:
         Demo(home, hands_on=hands_on, plan=plan or Plan()).run(supervisor)
-        console.print(_addresses(home))
+        _print_addresses(home)
         if stay:
             console.print("Everything runs on until Ctrl-C.")
             supervisor.watch()
 
 
-def _addresses(home: Home) -> Table:
+def _print_addresses(home: Home) -> None:
+    """Each address on a line of its own, whatever the width of the terminal, so that it can be clicked or copied."""
     from trimtab.adapters.mlflow_registry import MlflowRegistry
 
     ports = home.ports
-    table = Table("what", "address", "login", title="Where to look", box=None)
     airflow, mlflow = f"http://{HOST}:{ports.airflow}", f"http://{HOST}:{ports.mlflow}"
     password = home.secret("mlflow_admin_password")
-    table.columns[1].overflow = table.columns[2].overflow = "fold"
-    table.add_row("Airflow", airflow, f"{AIRFLOW_USER} / {home.secret('airflow_admin_password')}")
-    table.add_row("Page Trimtab", f"{airflow}/plugin/trimtab", "the same")
     registry = MlflowRegistry(mlflow, MODEL, MLFLOW_USER, password)
-    table.add_row("MLflow, versions", registry.versions_page, f"{MLFLOW_USER} / {password}")
-    table.add_row("MLflow, comparison", registry.comparison_page(), "the same")
-    table.add_row("Predictions, API docs", f"http://{HOST}:{ports.serving}/docs", f"any / token in {home.token_file}")
-    return table
+    places = (
+        (f"Airflow ({AIRFLOW_USER} / {home.secret('airflow_admin_password')})", airflow),
+        ("Airflow, page Trimtab", f"{airflow}/plugin/trimtab"),
+        (f"MLflow, versions ({MLFLOW_USER} / {password})", registry.versions_page),
+        ("MLflow, comparison", registry.comparison_page()),
+        (f"Predictions, API docs (any name / token in {home.token_file})", f"http://{HOST}:{ports.serving}/docs"),
+    )
+    console.print("Where to look", style="bold")
+    for what, address in places:
+        console.print(f"{what}\n  {address}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _error_table(stores: Stores, previous: str, version: str) -> Table:
@@ -287,12 +297,12 @@ def _measured(stores: Stores) -> dict[str, dict[str, Any]]:
 
 
 def _average(days: dict[str, dict[str, Any]], version: str) -> float:
-    values = [values[version]["mae"] for values in days.values() if version in values]
+    values = [values[version]["loss"] for values in days.values() if version in values]
     return float(np.mean(values)) if values else float("nan")
 
 
 def _mae_text(values: Any) -> str:
-    return f"{values['mae']:.1f}" if values else ""
+    return f"{values['loss']:.1f}" if values else ""
 
 
 def _mean_mae(stores: Stores, version: str) -> float:
@@ -301,7 +311,7 @@ def _mean_mae(stores: Stores, version: str) -> float:
 
 def _errors_of(stores: Stores, day: date) -> str:
     values = _measured(stores).get(day.isoformat(), {})
-    return ", ".join(f"v{version} {one['mae']:.1f} min" for version, one in values.items())
+    return ", ".join(f"v{version} {one['loss']:.1f} min" for version, one in values.items())
 
 
 def _baked_days(stores: Stores, version: str) -> list[str]:

@@ -1,30 +1,54 @@
-"""The steps of a day and of a training without Airflow: the same stage functions, for loading a past."""
+"""The steps of a day, of a training and of a release without Airflow: the same stage functions, in the same order.
 
+`trimtab demo` loads a past with them, and `trimtab replay` lives one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
+from typing import Any
 
 from trimtab.adapters.stores import Stores
 from trimtab.domain.gate import GateDecision
+from trimtab.domain.release import GuardReport, Release
+from trimtab.domain.retraining import RetrainDecision
+from trimtab.domain.spec import StepSpec
+from trimtab.domain.verdict import Verdict
 from trimtab.errors import NotFoundError
+from trimtab.stages import release as releasing
 from trimtab.stages.evaluate import evaluate
 from trimtab.stages.feedback import FeedbackResult, feedback
 from trimtab.stages.gate import gate
 from trimtab.stages.ingest import ingest
 from trimtab.stages.judge import judge
 from trimtab.stages.profile_batch import profile_batch
+from trimtab.stages.recall import recall
 from trimtab.stages.register import register
-from trimtab.stages.release import answer_release, finish_release, go_live, release_of, request_release, watch_bake
 from trimtab.stages.retrain import retrain
 from trimtab.stages.score import score
 from trimtab.stages.snapshot import snapshot
 from trimtab.stages.train import train
-from trimtab.stages.validate import validate
+from trimtab.stages.validate import ValidateResult, validate
 
 
-def load_day(day: date, stores: Stores) -> FeedbackResult:
-    """Take in one day's batch and the labels that arrive with it, as the first and last tasks of `daily` do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenger:
+    """What a training has come to."""
+
+    version: str
+    decision: GateDecision
+
+
+def take_in(day: date, stores: Stores) -> ValidateResult:
+    """Ingest and validate a day's batch."""
+    ingest(day, source=stores.source, lake=stores.lake, rows=stores.folder.spec.rows)
+    return validate(day, validator=stores.validator, lake=stores.lake, ledger=stores.ledger)
+
+
+def label_day(day: date, stores: Stores) -> FeedbackResult:
+    """Take in the labels that arrive with a day's batch, and measure what had been predicted."""
     spec = stores.folder.spec
-    ingest(day, source=stores.source, lake=stores.lake, rows=spec.rows)
-    validate(day, validator=stores.validator, lake=stores.lake, ledger=stores.ledger)
     return feedback(
         day,
         source=stores.source,
@@ -33,25 +57,53 @@ def load_day(day: date, stores: Stores) -> FeedbackResult:
         traffic=stores.traffic,
         rows=spec.rows,
         label=spec.label,
+        slices=spec.slices,
+        features=stores.features,
     )
 
 
-def watch_day(day: date, stores: Stores) -> None:
+def load_day(day: date, stores: Stores) -> FeedbackResult:
+    """Take in a day's batch, and the labels that arrive with it."""
+    take_in(day, stores)
+    return label_day(day, stores)
+
+
+def judge_day(day: date, stores: Stores) -> Verdict:
+    """Score, profile and judge a day that has been taken in."""
+    spec, ports = stores.folder.spec, _ports(stores)
+    score(day, **ports, rows=spec.rows)
+    profile_batch(day, **ports, rows=spec.rows)
+    return judge(day, **ports, monitor=spec.monitor)
+
+
+def decide_day(day: date, stores: Stores, *, recalls: bool = True) -> RetrainDecision:
+    """What the retraining policy says about a judged day; `recalls`: a former champion may be the answer."""
+    spec = stores.folder.spec
+    if not recalls:
+        return retrain(day, ledger=stores.ledger, policy=spec.retrain)
+    former = partial(
+        recall,
+        day,
+        lake=stores.lake,
+        ledger=stores.ledger,
+        registry=stores.registry,
+        rows=spec.rows,
+        label=spec.label,
+        gate=spec.gate,
+        monitor=spec.monitor,
+    )
+    return retrain(day, ledger=stores.ledger, policy=spec.retrain, former=former)
+
+
+def watch_day(day: date, stores: Stores) -> RetrainDecision:
     """Score, profile and judge a loaded day, and ask the retraining policy."""
-    spec = stores.folder.spec
-    score(day, lake=stores.lake, ledger=stores.ledger, registry=stores.registry, rows=spec.rows)
-    profile_batch(day, lake=stores.lake, ledger=stores.ledger, registry=stores.registry, rows=spec.rows)
-    judge(day, lake=stores.lake, ledger=stores.ledger, registry=stores.registry, monitor=spec.monitor)
-    retrain(day, ledger=stores.ledger, policy=spec.retrain)
+    judge_day(day, stores)
+    return decide_day(day, stores)
 
 
-def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -> tuple[str, GateDecision]:
-    """Train, evaluate, gate and register; the version, and whether the gate promotes it.
-
-    Raises:
-        NotFoundError: If there are too few labelled rows.
-    """
-    spec = stores.folder.spec
+def train_challenger(as_of: date, stores: Stores, *, reason: str, window_days: int | None = None) -> Challenger | str:
+    """Train, evaluate, ask the gate and register; the words of the snapshot, if there is too little to learn from."""
+    spec, ports = stores.folder.spec, _ports(stores)
     result = snapshot(
         as_of,
         lake=stores.lake,
@@ -62,7 +114,7 @@ def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -
         window_days=window_days,
     )
     if result.snapshot is None:
-        raise NotFoundError(f"No training as of {as_of}: {result.reason}. Load more days.")
+        return result.reason
     taken = result.snapshot
     runs = [
         train(
@@ -73,55 +125,78 @@ def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -
             trainer=stores.trainer,
             rows=spec.rows,
             features=spec.features,
+            label=spec.label,
+            slices=spec.slices,
             seed=spec.train.seed,
             reason=reason,
         )
         for candidate in spec.train.candidates
     ]
-    best = evaluate(
-        taken,
-        runs,
-        lake=stores.lake,
-        ledger=stores.ledger,
-        registry=stores.registry,
-        trainer=stores.trainer,
-        plotter=stores.plotter,
-        candidates=spec.train.candidates,
-        rows=spec.rows,
-        slices=spec.slices,
-        label=spec.label,
-        gate=spec.gate,
-    )
-    decision = gate(
-        taken,
-        best.training_id,
-        next(candidate for candidate in spec.train.candidates if candidate.name == best.candidate),
-        lake=stores.lake,
-        ledger=stores.ledger,
-        registry=stores.registry,
-        trainer=stores.trainer,
-        rows=spec.rows,
-        slices=spec.slices,
-        gate_spec=spec.gate,
-        seed=spec.train.seed,
-    )
+    ports |= {"trainer": stores.trainer, "rows": spec.rows, "slices": spec.slices, "label": spec.label}
+    best = evaluate(taken, runs, **ports, plotter=stores.plotter, candidates=spec.train.candidates, gate=spec.gate)
+    candidate = next(one for one in spec.train.candidates if one.name == best.candidate)
+    decision = gate(taken, best.training_id, candidate, **ports, gate_spec=spec.gate, seed=spec.train.seed)
     version = register(best.run_id, best.training_id, ledger=stores.ledger, registry=stores.registry)
-    return version, decision
+    return Challenger(version=version, decision=decision)
 
 
-def release_first(version: str, stores: Stores, *, as_of: date, actor: str, reason: str) -> None:
-    """Make the first version of a model champion: there is none that it could run beside."""
-    ledger, registry = stores.ledger, stores.registry
-    request_release(version, as_of=as_of, reason=reason, ledger=ledger, registry=registry)
-    answer_release(version, approved=True, actor=actor, comment=reason, as_of=as_of, ledger=ledger, registry=registry)
-    go_live(version, as_of=as_of, reason="first version", ledger=ledger, registry=registry)
+def train_first(as_of: date, stores: Stores, *, window_days: int, reason: str) -> Challenger:
+    """The first training of a model.
+
+    Raises:
+        NotFoundError: If there are too few labelled rows.
+    """
+    trained = train_challenger(as_of, stores, window_days=window_days, reason=reason)
+    if isinstance(trained, str):
+        raise NotFoundError(f"No training as of {as_of}: {trained}. Load more days.")
+    return trained
+
+
+def release(
+    version: str, stores: Stores, *, as_of: date, actor: str, reason: str, steps: Sequence[StepSpec] = ()
+) -> Release:
+    """Approve a version, let it pass some steps within the day, and switch; or take it back where a guard trips.
+
+    The first version of a model has none that it could run beside, and goes live at once. A step that has seen too
+    little traffic is passed: there is nobody here to wait for more.
+    """
+    writes: dict[str, Any] = {"as_of": as_of, "ledger": stores.ledger, "registry": stores.registry}
+    requested = releasing.request_release(version, **writes, reason=reason)
+    if not requested.is_open:
+        return requested
+    releasing.answer_release(version, approved=True, actor=actor, comment=reason, **writes)
+    spec = stores.folder.spec.release
+    for step in steps if requested.previous else ():
+        releasing.begin_step(version, step, **writes)
+        report = releasing.watch_step(version, step, spec=spec, ledger=stores.ledger, traffic=stores.traffic)
+        if report.outcome == "trip":
+            words = f"{step.name}: {'; '.join(report.reasons)}"
+            return releasing.roll_back(version, **writes, actor="guard", reason=words)
+    return releasing.go_live(version, **writes, reason="all steps passed" if requested.previous else "first version")
+
+
+def bake(version: str, stores: Stores) -> GuardReport:
+    """What the labels say so far about a release that is live."""
+    spec = stores.folder.spec
+    return releasing.watch_bake(version, spec=spec.release, label=spec.label, ledger=stores.ledger, lake=stores.lake)
 
 
 def finish_baking(version: str, stores: Stores, *, as_of: date) -> bool:
     """End the release if it has baked well; whether it has ended."""
-    if release_of(version, stores.ledger).state == "done":
+    if releasing.release_of(version, stores.ledger).state == "done":
         return True
-    report = watch_bake(version, spec=stores.folder.spec.release, ledger=stores.ledger, lake=stores.lake)
+    report = bake(version, stores)
     if report.outcome == "pass":
-        finish_release(version, as_of=as_of, reasons=report.reasons, ledger=stores.ledger, registry=stores.registry)
+        finish(version, stores, as_of=as_of, reasons=report.reasons)
     return report.outcome == "pass"
+
+
+def finish(version: str, stores: Stores, *, as_of: date, reasons: Sequence[str]) -> Release:
+    """End a release."""
+    return releasing.finish_release(
+        version, as_of=as_of, reasons=reasons, ledger=stores.ledger, registry=stores.registry
+    )
+
+
+def _ports(stores: Stores) -> dict[str, Any]:
+    return {"lake": stores.lake, "ledger": stores.ledger, "registry": stores.registry}

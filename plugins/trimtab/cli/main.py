@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,6 +67,29 @@ def check(
         for problem in report.problems:
             complain(problem)
     raise typer.Exit(int(any(report.problems for report in reports)))
+
+
+@app.command()
+def profile(
+    data: Annotated[Path, typer.Argument(help="Parquet file.")],
+    output: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("reference.json"),
+) -> None:
+    """Count a reference once and freeze its profile, for `trimtab drift`."""
+    from trimtab.cli.drift import freeze, write_frozen
+
+    write_frozen(freeze(data), output)
+    typer.echo(f"Profile of {data} is in {output}.")
+
+
+@app.command()
+def drift(
+    reference: Annotated[Path, typer.Argument(help="Frozen profile (JSON) or Parquet file.")],
+    current: Annotated[Path, typer.Argument(help="Parquet file.")],
+) -> None:
+    """Show how far each column of a Parquet file has drifted, beside what chance alone gives."""
+    from trimtab.cli.drift import drift_table
+
+    typer.echo(drift_table(reference, current))
 
 
 @app.command()
@@ -156,6 +180,49 @@ def demo(
     from trimtab.cli.demo import run_demo
 
     run_demo(hands_on=hands_on, stay=stay)
+
+
+@app.command()
+def replay(
+    model_folder: Annotated[Path, typer.Argument(help="Folder with a model.yaml.")],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day that is scored.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")],
+    *,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="A file, or static, weekly, monthly, triggered or guarded; may be given again."),
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder for everything that is written; in the cache.")] = None,
+    warm_up: Annotated[
+        int | None, typer.Option(min=1, help="Days before --from that are loaded; all that the source has, up to 365.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that work side by side.")] = os.cpu_count() or 1,
+    log_to_mlflow: Annotated[
+        str, typer.Option(envvar="TRIMTAB_REGISTRY", help="MLflow server that gets a run for each policy.")
+    ] = "",
+) -> None:
+    """Live a recorded past again under several retraining policies, and compare what they come to."""
+    from trimtab.cli.replay import plan_replay, run_replay
+
+    planned = plan_replay(model_folder, first.date(), last.date(), policies=policy or (), work=work, warm_up=warm_up)
+    run_replay(planned, jobs=jobs, mlflow=log_to_mlflow)
+
+
+@app.command()
+def drill(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Recorded day; by default the last with labels.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a drill; may be given again. All by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same faults.")] = 0,
+) -> None:
+    """Break a recorded day in every known way, and show what the verdict and triage would say. Nothing is written."""
+    from trimtab.adapters.stores import Stores
+    from trimtab.cli.check import uri_of
+    from trimtab.cli.drill import run_drills, show
+
+    show(run_drills(Stores(_addresses(), model, uri_of(os.environ)), day.date() if day else None, only or (), seed))
 
 
 def _home() -> "Home":
