@@ -105,6 +105,20 @@ def test_version_that_was_rolled_back_or_has_seen_the_days_is_not_asked(past: Pa
     assert set(shelf.opened) == {"1", "4"}
 
 
+def test_former_champion_that_is_no_better_than_a_training_would_be_stays_in_the_archive(past: Past) -> None:
+    """It errs 6 minutes against 9, and the verdict says that a shift saves half of the 9."""
+    past.lived("1", date(2013, 3, 31), "done")
+    past.lived("2", date(2013, 5, 7), "done")
+    shelf = Shelf({"1": 5.0, "2": 9.0})
+    assert past.recall(shelf) is not None
+    staleness = {"days": 7, "share": 0.5, "p_value": 0.001, "stale": True}
+    draft = Draft(
+        stream="verdict", subject=TODAY.isoformat(), kind="decay", as_of=TODAY, payload={"staleness": staleness}
+    )
+    past.ledger.append(draft, after=past.ledger.head("verdict"))
+    assert past.recall(shelf) is None
+
+
 def test_first_champion_has_none_before_it(past: Past) -> None:
     past.lived("1", date(2013, 3, 31), "done")
     assert past.recall(Shelf({"1": 9.0})) is None

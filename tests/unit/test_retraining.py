@@ -19,6 +19,8 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
         "summary": "numbers",
         "blocked": False,
         "broken": "",
+        "alarm": "",
+        "alarmed": (),
         "stale": "a third",
         "release_open": False,
         "retrained": (),
@@ -83,6 +85,22 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
             "a release is on its way (the champion is 139 days old, 90 are allowed)",
         ),
         (situation(trained_on=None), Action.NOTHING, "numbers"),
+        (situation(Status.DRIFT, alarm="predictions moved"), Action.INCIDENT, "predictions moved"),
+        (
+            situation(Status.DRIFT, alarm="predictions moved", alarmed=[date(2013, 5, 14)]),
+            Action.NOTHING,
+            "the incident of 2013-05-14 is younger than the cooldown of 7 days (predictions moved)",
+        ),
+        (
+            situation(Status.DRIFT, alarm="predictions moved", alarmed=[date(2013, 5, 13)]),
+            Action.INCIDENT,
+            "predictions moved",
+        ),
+        (
+            situation(Status.DECAY, alarm="predictions moved"),
+            Action.RETRAIN,
+            "the model is stale: a third",
+        ),
         (
             situation(Status.DECAY, stale=""),
             Action.RETRAIN,

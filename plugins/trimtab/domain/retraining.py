@@ -33,6 +33,10 @@ class Situation:
     """Whether the day's batch was blocked by validation: never retrain on broken data."""
     broken: str
     """What triage found broken in the day's data; empty where nothing is."""
+    alarm: str
+    """What triage found that a person must look at, though the data may be learnt from; empty if nothing."""
+    alarmed: Sequence[date]
+    """Days of earlier incidents, ascending."""
     stale: str
     """In what way the errors are such as a training can mend; empty where they are not."""
     release_open: bool
@@ -55,10 +59,9 @@ class RetrainDecision:
 
 def decide_retraining(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
     """Choose the action for a day; a decay within cooldown or beyond the month's budget opens no second training."""
-    if situation.blocked:
-        return RetrainDecision(action=Action.INCIDENT, reason="the batch is blocked; broken data is never trained on")
-    if situation.broken:
-        return RetrainDecision(action=Action.INCIDENT, reason=situation.broken)
+    if situation.blocked or situation.broken:
+        reason = situation.broken or "the batch is blocked; broken data is never trained on"
+        return RetrainDecision(action=Action.INCIDENT, reason=reason)
     if situation.status is Status.DECAY:
         return _on_decay(situation, spec)
     age = _age(situation)
@@ -66,12 +69,23 @@ def decide_retraining(situation: Situation, spec: RetrainSpec) -> RetrainDecisio
         return _unless_busy(
             situation, spec.cooldown_days, f"the champion is {age} days old, {spec.max_age_days} are allowed"
         )
+    if situation.alarm:
+        return _on_alarm(situation, spec)
     if situation.status is Status.DRIFT:
         return RetrainDecision(
             action=Action.NOTHING,
             reason=f"inputs or predictions moved while the errors did not: {situation.summary}",
         )
     return RetrainDecision(action=Action.NOTHING, reason=situation.summary)
+
+
+def _on_alarm(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
+    """One incident for what lasts."""
+    told = [day for day in situation.alarmed if (situation.as_of - day).days < max(spec.cooldown_days, 1)]
+    if told:
+        reason = f"the incident of {told[-1]} is younger than the cooldown of {spec.cooldown_days} days"
+        return RetrainDecision(action=Action.NOTHING, reason=f"{reason} ({situation.alarm})")
+    return RetrainDecision(action=Action.INCIDENT, reason=situation.alarm)
 
 
 def _on_decay(situation: Situation, spec: RetrainSpec) -> RetrainDecision:

@@ -44,10 +44,13 @@ UNKNOWN = Staleness(days=0, share=None, p_value=None, stale=False)
 
 
 def shift(history: Sequence[Errors]) -> float | None:
-    """Mean of prediction minus label over the last days before, weighted by rows; None if they are fewer than DAYS."""
+    """Mean of prediction minus label over the last DAYS days before, weighted by rows; None if there are none.
+
+    After a release they are fewer. A shift of few days is a worse forecast, which makes the model look less stale.
+    """
     last = list(history)[-DAYS:]
     rows = sum(day.rows for day in last)
-    return sum(day.bias * day.rows for day in last) / rows if len(last) == DAYS and rows else None
+    return sum(day.bias * day.rows for day in last) / rows if rows else None
 
 
 def shifted(task: Task, y_pred: FloatArray, by: float) -> FloatArray:

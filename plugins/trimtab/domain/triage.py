@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 import numpy as np
 
@@ -207,25 +206,29 @@ def _volume_ratio(evidence: Evidence) -> float:
     return rows[last] / usual if usual else math.inf
 
 
+STILL_DAYS = 7
+"""Days before that a stuck feed may repeat."""
+
+
 def _stuck(evidence: Evidence) -> tuple[Bug, list[str]] | None:
-    """The counts of most columns are those of the day before, and these columns have never stood still."""
+    """The counts of most columns are those of a day of the week before, and these columns have never stood still."""
     days = sorted(evidence.current.profiles)
     if len(days) < 2 or evidence.today is None:  # noqa: PLR2004  # today and a day before
         return None
     moving = _never_still(evidence)
-    for day in days[-8:-1]:
+    for day in days[-1 - STILL_DAYS : -1]:
         before = evidence.current.profiles[day]
         same = [name for name in moving if evidence.today.columns[name].counts == before.columns[name].counts]
-        if same and 3 * len(same) >= 2 * len(moving):
+        if len(same) > 1 and 3 * len(same) >= 2 * len(moving):
             return Bug.STUCK_FEED, [f"{len(same)} of {len(moving)} columns have exactly the counts of {day}"]
     return None
 
 
 def _never_still(evidence: Evidence) -> list[str]:
-    """Features whose counts no two neighbouring days of the reference share."""
+    """Features whose counts no two days of the reference within a week share: a timetable repeats itself."""
     days = [evidence.reference.days[day] for day in sorted(evidence.reference.days)]
     names = [name for name in evidence.reference.bins if name != PREDICTION]
-    pairs = list(pairwise(days))
+    pairs = [(a, b) for place, a in enumerate(days) for b in days[place + 1 : place + 1 + STILL_DAYS]]
     return [name for name in names if not any(a.columns[name].counts == b.columns[name].counts for a, b in pairs)]
 
 

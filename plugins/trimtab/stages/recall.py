@@ -11,7 +11,7 @@ from trimtab.domain.release import champions
 from trimtab.domain.spec import GateSpec, LabelSpec, MonitorSpec, RowsSpec
 from trimtab.domain.staleness import DAYS
 from trimtab.domain.training import Labelled, Snapshot
-from trimtab.stages.judge import broken_days
+from trimtab.stages.judge import broken_days, staleness_of
 from trimtab.stages.snapshot import read_labelled
 
 LOOK_BACK_DAYS = 4 * DAYS
@@ -39,9 +39,11 @@ def recall(
     gate: GateSpec,
     monitor: MonitorSpec,
 ) -> Recall | None:
-    """The best former champion that beats the present one on the last labelled days, by as much as makes it stale.
+    """The best former champion that beats the present one on the last labelled days.
 
-    A version that had seen one of these days is not asked. The gate's significance is spread over those that are.
+    It must also save more of the loss than a shift does, since that is what a training can count on: a model of last
+    year may be nearer than the present one and yet far off. A version that had seen one of these days is not asked. The
+    gate's significance is spread over those that are.
     """
     entries = [entry for entry in ledger.entries("release") if entry.as_of <= as_of]
     lived = champions(entries)
@@ -55,11 +57,12 @@ def recall(
     former = [one for one in dict.fromkeys(reversed(lived)) if one != lived[-1] and str(requested[one]) <= first]
     former = former[:FORMER_CHAMPIONS]
     present = _losses(lived[-1], evidence, registry, label)
+    saving = max(monitor.smallest_saving, _saving_of_a_shift(as_of, ledger))
     found = []
     for version in former:
         own = _losses(version, evidence, registry, label)
         test = paired_test(own, present, evidence.day)
-        matters = own.mean() <= (1 - monitor.smallest_saving) * present.mean()
+        matters = own.mean() <= (1 - saving) * present.mean()
         if matters and test.p_value <= gate.significance / len(former):
             reason = (
                 f"version {version} had {LOSS_NAMES[label.task]} {own.mean():.3g} against {present.mean():.3g} of "
@@ -67,6 +70,11 @@ def recall(
             )
             found.append((float(own.mean()), Recall(version=version, reason=reason)))
     return min(found, key=lambda one: one[0])[1] if found else None
+
+
+def _saving_of_a_shift(as_of: date, ledger: Ledger) -> float:
+    verdicts = ledger.entries("verdict", as_of.isoformat())
+    return (staleness_of(verdicts[-1]).share or 0.0) if verdicts else 0.0
 
 
 def _last_labelled(as_of: date, lake: Lake, ledger: Ledger, rows: RowsSpec, label: LabelSpec) -> Labelled | None:
