@@ -462,6 +462,7 @@ def test_description_is_that_of_the_model(case: Case) -> None:
     version = registry.register(registry.log_training(tiny_training(1)).run_id, {})
     model, whole, rows = registry.describe(version), registry.load(version=version), tiny_rows(7)[0]
     assert (model.spec, model.reference) == (whole.spec, whole.reference)
+    assert model.bins == whole.reference.bins
     assert model.features(rows).keys() == whole.features(rows).keys()
 
 

@@ -29,7 +29,7 @@ from trimtab.errors import DataContractError, NotFoundError
 from trimtab.stages.feedback import feedback
 from trimtab.stages.frames import columns_of
 from trimtab.stages.judge import LOOK_BACK_DAYS, judge
-from trimtab.stages.profile_batch import profile_batch, profile_json
+from trimtab.stages.profile_batch import profile_batch, profile_json, slices_json
 from trimtab.stages.recall import Recall
 from trimtab.stages.register import register
 from trimtab.stages.retrain import open_incident, retrain
@@ -162,7 +162,9 @@ def test_profile_counts_features_and_the_predictions_of_the_champion(stage: Stag
     assert row["version"] == "1"
     counted = profile_json.validate_json(row["profile"])
     assert set(counted.columns) == {*SPEC.features.numeric, *SPEC.features.categorical, PREDICTION}
-    carriers = [one.rows for name, one in counted.slices.items() if name.startswith("carrier=")]
+    carriers = [
+        one.rows for name, one in slices_json.validate_json(row["slices"]).items() if name.startswith("carrier=")
+    ]
     assert sum(carriers) == counted.columns[PREDICTION].rows == 30
     stage.lake.write("batches", DAY, pd.DataFrame())
     assert profile_batch(DAY, **stage.stores, rows=ROWS).rows == 0

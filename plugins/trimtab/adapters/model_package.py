@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ from trimtab.domain.columns import Columns, Encoder
 from trimtab.domain.feature_code import FeatureCode
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Fitted, Package
-from trimtab.domain.profiles import Reference
+from trimtab.domain.profiles import ColumnBins, Reference
 from trimtab.domain.spec import ModelSpec, Task
 from trimtab.errors import ModelIntegrityError, SpecError
 
@@ -77,22 +79,40 @@ _encoder_json = TypeAdapter(Encoder)
 _reference_json = TypeAdapter(Reference)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bins:
+    """The one part of a reference that counting a batch needs."""
+
+    bins: dict[str, ColumnBins]
+
+
+_bins_json = TypeAdapter(_Bins)
+
+
 class PackagedModel:
     """A model opened from its package, but for its estimator."""
 
-    def __init__(self, spec: ModelSpec, code: FeatureCode, reference: Reference) -> None:
-        """Put the parts together; `describe_package` is the usual way."""
-        self._spec, self._code, self._reference = spec, code, reference
+    def __init__(self, spec: ModelSpec, code: FeatureCode, reference: bytes) -> None:
+        """Put the parts together; `describe_package` is the usual way.
+
+        The reference, a profile for each day of training, is parsed when it is asked for: serving never does.
+        """
+        self._spec, self._code, self._reference_content = spec, code, reference
 
     @property
     def spec(self) -> ModelSpec:
         """The spec that it was trained with."""
         return self._spec
 
-    @property
+    @cached_property
     def reference(self) -> Reference:
         """Its frozen drift reference."""
-        return self._reference
+        return _reference_json.validate_json(self._reference_content)
+
+    @cached_property
+    def bins(self) -> Mapping[str, ColumnBins]:
+        """How the reference counts each column."""
+        return _bins_json.validate_json(self._reference_content).bins
 
     def features(self, rows: Columns) -> Columns:
         """Features (n each) of rows (n each)."""
@@ -104,7 +124,7 @@ class PackagedPredictor(PackagedModel):
 
     def __init__(self, model: PackagedModel, encoder: Encoder, estimator: Fitted) -> None:
         """Put the parts together; `open_package` is the usual way."""
-        super().__init__(model.spec, model._code, model.reference)  # noqa: SLF001  # of its own class
+        super().__init__(model.spec, model._code, model._reference_content)  # noqa: SLF001  # of its own class
         self._encoder, self._estimator = encoder, estimator
 
     def predict(self, rows: Columns) -> FloatArray:
@@ -172,7 +192,7 @@ def describe_package(package: Package, *, expected_digest: str, name: str) -> Pa
     return PackagedModel(
         spec,
         load_feature_code(package[FEATURE_FILE], spec, f"{FEATURE_FILE} of {name}"),
-        _reference_json.validate_json(package[REFERENCE_FILE]),
+        package[REFERENCE_FILE],
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from trimtab.adapters.model_folder import FEATURE_FILE, ModelFolder, find_folder
 from trimtab.domain.columns import Columns
@@ -15,9 +16,48 @@ UriOfConnection = Callable[[str], str]
 """Finds the SQLAlchemy URL of a connection id: from Airflow in a task, from the environment elsewhere."""
 
 
+class StoreAddresses(Protocol):
+    """The deployment's facts, each found when it is asked for."""
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """Folders that hold model folders."""
+        ...
+
+    @property
+    def lake(self) -> str:
+        """Folder or object-store URI."""
+        ...
+
+    @property
+    def ledger(self) -> str:
+        """SQLAlchemy URL; may hold a password."""
+        ...
+
+    @property
+    def registry(self) -> str:
+        """MLflow tracking URI."""
+        ...
+
+    @property
+    def registry_user(self) -> str:
+        """Empty: the registry asks for none."""
+        ...
+
+    @property
+    def registry_password(self) -> str:
+        """The user's."""
+        ...
+
+    @property
+    def traffic(self) -> Path:
+        """Folder that the prediction services write their logs to."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """The deployment's facts. In Airflow they come from connections, elsewhere from the environment."""
+    """The deployment's facts, outside Airflow."""
 
     models: tuple[Path, ...]
     lake: str
@@ -61,7 +101,7 @@ class Addresses:
 class Stores:
     """All ports of one model, each opened, and its library imported, when it is first used."""
 
-    def __init__(self, addresses: Addresses, model: str, uri_of: UriOfConnection) -> None:
+    def __init__(self, addresses: StoreAddresses, model: str, uri_of: UriOfConnection) -> None:
         """Bind; nothing is opened yet."""
         self._addresses, self._model, self._uri_of = addresses, model, uri_of
 

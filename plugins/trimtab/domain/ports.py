@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trimtab.domain.columns import Columns, Encoder
     from trimtab.domain.metrics import Errors, FloatArray
-    from trimtab.domain.profiles import Reference
+    from trimtab.domain.profiles import ColumnBins, Reference
     from trimtab.domain.release import ArmTraffic, Routing
     from trimtab.domain.spec import CandidateSpec, ModelSpec
 
@@ -128,6 +128,11 @@ class DescribedModel(Protocol):
     @property
     def reference(self) -> Reference:
         """Its frozen drift reference."""
+        ...
+
+    @property
+    def bins(self) -> Mapping[str, ColumnBins]:
+        """How the reference counts each column; cheaper than the whole reference."""
         ...
 
     def features(self, rows: Columns) -> Columns:

@@ -4,10 +4,10 @@ import os
 from functools import cache
 from pathlib import Path
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Connection
 
 from trimtab.adapters.model_folder import ModelFolder, load_all
-from trimtab.adapters.stores import Addresses, Stores
+from trimtab.adapters.stores import Stores
 from trimtab.errors import NotFoundError, SpecError
 
 BUNDLE = Path(__file__).resolve().parents[3]
@@ -44,27 +44,61 @@ class StoresHook(BaseHook):
 
     def stores(self) -> Stores:
         """The ports of the model."""
-        registry = self.get_connection(REGISTRY)
-        addresses = Addresses(
-            models=model_search_path(),
-            lake=uri_of(LAKE),
-            ledger=uri_of(LEDGER),
-            registry=uri_of(REGISTRY),
-            registry_user=registry.login or "",
-            registry_password=registry.password or "",
-            traffic=Path(uri_of(TRAFFIC)),
-        )
-        return Stores(addresses, self.model, uri_of)
+        return Stores(ConnectionAddresses(), self.model, uri_of)
+
+
+class ConnectionAddresses:
+    """The addresses that Airflow's connections hold. A step looks up what it needs: each takes some milliseconds."""
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """Folders that hold model folders."""
+        return model_search_path()
+
+    @property
+    def lake(self) -> str:
+        """Folder or object-store URI."""
+        return uri_of(LAKE)
+
+    @property
+    def ledger(self) -> str:
+        """SQLAlchemy URL; may hold a password."""
+        return uri_of(LEDGER)
+
+    @property
+    def registry(self) -> str:
+        """MLflow tracking URI."""
+        return uri_of(REGISTRY)
+
+    @property
+    def registry_user(self) -> str:
+        """Empty: the registry asks for none."""
+        return connection(REGISTRY).login or ""
+
+    @property
+    def registry_password(self) -> str:
+        """The user's."""
+        return connection(REGISTRY).password or ""
+
+    @property
+    def traffic(self) -> Path:
+        """Folder that the prediction services write their logs to."""
+        return Path(uri_of(TRAFFIC))
 
 
 @cache
+def connection(connection_id: str) -> Connection:
+    """A connection, looked up once."""
+    return BaseHook.get_connection(connection_id)
+
+
 def uri_of(connection_id: str) -> str:
     """Address that a connection holds.
 
     Raises:
         NotFoundError: If its extra field has no `uri`.
     """
-    uri = BaseHook.get_connection(connection_id).extra_dejson.get("uri")
+    uri = connection(connection_id).extra_dejson.get("uri")
     if not uri:
         raise NotFoundError(
             f"Airflow connection {connection_id!r} has no 'uri' in its extra field. Add it; docs/configuration.md has "

@@ -106,7 +106,7 @@ def _with_batch(day: date, batch: Batch, current: Current, model: Predictor, lab
         errors[name] = day_errors(label.task, batch.y_true[labelled], prediction[labelled], {})
     return replace(
         current,
-        profiles={**current.profiles, name: profile(columns, model.reference.bins)},
+        profiles={**current.profiles, name: profile(columns, model.bins)},
         errors=errors,
         rows={**current.rows, name: len(batch.y_true)},
     )

@@ -126,7 +126,8 @@ def _intake(day: date, lake: Lake, ledger: Ledger) -> Intake:
 
 
 def _profiles(champion: str, day: date, lake: Lake) -> Mapping[str, Profile]:
-    rows = lake.read("profiles", day - timedelta(days=LOOK_BACK_DAYS), day)
+    columns = ["_day", "version", "profile"]
+    rows = lake.read("profiles", day - timedelta(days=LOOK_BACK_DAYS), day, columns=columns)
     if not len(rows):
         return {}
     rows = rows[rows["version"] == champion]

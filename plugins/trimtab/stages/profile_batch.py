@@ -1,6 +1,6 @@
 """Count a scored batch on the bins of the champion's reference."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -17,6 +17,7 @@ from trimtab.stages.score import PART as SCORED
 from trimtab.stages.score import routing_of
 
 profile_json = TypeAdapter(Profile)
+slices_json = TypeAdapter(dict[str, Profile])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,12 @@ def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, 
     features = model.features(known)
     columns: Columns = {**features, PREDICTION: prediction}
     slicings = slices_of({**known, **features}, model.spec.slices)
-    content = profile_json.dump_json(profile(columns, model.reference.bins, slicings)).decode()
-    lake.write("profiles", day, pd.DataFrame({"version": [champion], "profile": [content]}))
+    counted = profile(columns, model.bins, slicings)
+    content = {
+        "version": champion,
+        "profile": profile_json.dump_json(replace(counted, slices={})).decode(),
+        # Apart, since they are many times larger and a verdict about all rows reads a quarter of a year.
+        "slices": slices_json.dump_json(counted.slices).decode(),
+    }
+    lake.write("profiles", day, pd.DataFrame([content]))
     return ProfileResult(rows=len(batch), version=champion)

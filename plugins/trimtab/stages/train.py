@@ -157,7 +157,7 @@ def _reference(recipe: _Recipe, labelled: Labelled, out_of_sample: FloatArray) -
     for day in np.unique(labelled.day.astype(str)):
         mask = labelled.day == day
         rows = {name: values[mask] for name, values in columns.items()}
-        days[str(day)] = profile(rows, bins, {name: groups[mask] for name, groups in slices.items()})
+        days[str(day)] = profile(rows, bins)
     errors = errors_of_days(recipe.label.task, labelled.day, labelled.y_true, out_of_sample, slices)
     return Reference(bins=bins, days=days, errors=dict(errors))
 
