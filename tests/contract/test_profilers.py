@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import logging
 import math
 import os
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Bins: TypeAlias = dict[str, ColumnBins]
 Engine: TypeAlias = Callable[[Path, Bins], Profile]
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
+logging.getLogger("py4j").setLevel(logging.ERROR)  # it says good-bye after pytest has closed its streams
 SECOND = dt.timedelta(seconds=1)
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # as the files have them, without a zone
 

@@ -211,16 +211,19 @@ STILL_DAYS = 7
 
 
 def _stuck(evidence: Evidence) -> tuple[Bug, list[str]] | None:
-    """The counts of most columns are those of a day of the week before, and these columns have never stood still."""
+    """The counts of all columns are those of a day of the week before, and these columns have never stood still.
+
+    A column with one value a day, such as the weekday, tells nothing: it is computed from the date.
+    """
     days = sorted(evidence.current.profiles)
     if len(days) < 2 or evidence.today is None:  # noqa: PLR2004  # today and a day before
         return None
-    moving = _never_still(evidence)
+    today = evidence.today.columns
+    moving = [name for name in _never_still(evidence) if sum(map(bool, today[name].counts)) > 1]
     for day in days[-1 - STILL_DAYS : -1]:
         before = evidence.current.profiles[day]
-        same = [name for name in moving if evidence.today.columns[name].counts == before.columns[name].counts]
-        if len(same) > 1 and 3 * len(same) >= 2 * len(moving):
-            return Bug.STUCK_FEED, [f"{len(same)} of {len(moving)} columns have exactly the counts of {day}"]
+        if len(moving) > 1 and all(today[name].counts == before.columns[name].counts for name in moving):
+            return Bug.STUCK_FEED, [f"all {len(moving)} columns have exactly the counts of {day}"]
     return None
 
 
