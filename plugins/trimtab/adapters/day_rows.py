@@ -53,9 +53,7 @@ def _split(table: TextTable, keys: NDArray[np.int64], day: date) -> tuple[NDArra
     wanted = day.year * 10_000 + day.month * 100 + day.day
     mask = keys == wanted
     unreadable = keys == UNKNOWN_DAY
-    strangers = ~mask if table.only_this_day else unreadable
-    if strangers.any() and not table.only_this_day:
-        strangers = unreadable & (_filled(keys) == wanted)
+    strangers = ~mask if table.only_this_day else unreadable & (_filled(keys) == wanted)
     broken = [
         BrokenRow(
             row=int(table.row[index]), reason=_day_problem(int(keys[index]), day), raw=_raw(table.columns, int(index))
@@ -69,7 +67,7 @@ def _split(table: TextTable, keys: NDArray[np.int64], day: date) -> tuple[NDArra
 def _filled(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """Unknown days replaced by that of the row before (of the first known one at the top)."""
     known = np.flatnonzero(keys != UNKNOWN_DAY)
-    if len(known) == 0:
+    if len(known) in (0, len(keys)):
         return keys
     before = np.searchsorted(known, np.arange(len(keys)), side="right") - 1
     return keys[known[np.maximum(before, 0)]]

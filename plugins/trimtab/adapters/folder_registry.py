@@ -1,7 +1,6 @@
 """The registry on a folder: runs, versions and aliases as files, for replays and tests. For one writer at a time."""
 
 import json
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from trimtab.adapters.model_package import PackagedPredictor, digest, open_package
+from trimtab.adapters.whole_files import DRAFT, write_whole
 from trimtab.domain.ports import Alias, DescribedModel, Predictor, Training, TrainingRun
 from trimtab.errors import ModelIntegrityError, NotFoundError, RegistryUnavailableError
 
 KEPT_OPEN = 4
 """Models that stay open: champion, challenger and the champion before are asked for again and again."""
-DRAFT = ".draft"
 State: TypeAlias = dict[str, dict[str, Any]]
 
 
@@ -145,23 +144,13 @@ class FolderRegistry:
 
     def _save(self, state: State) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        _replace(self._folder / "state.json", json.dumps(state).encode())
+        write_whole(self._folder / "state.json", json.dumps(state).encode())
 
     def _write(self, run_id: str, kind: str, files: Mapping[str, bytes]) -> None:
         folder = self._folder / run_id / kind
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            _replace(folder / name, content)
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, also if the power fails."""
-    draft = file.with_name(file.name + DRAFT)
-    with draft.open("wb") as sink:
-        sink.write(content)
-        sink.flush()
-        os.fsync(sink.fileno())
-    draft.replace(file)
+            write_whole(folder / name, content)
 
 
 def _run(run_id: str, run: Mapping[str, Any]) -> TrainingRun:

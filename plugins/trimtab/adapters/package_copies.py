@@ -4,13 +4,11 @@ A copy is only ever a proposal: whoever opens it checks its digest against the r
 """
 
 import io
-import os
 import zipfile
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
-from trimtab.adapters.disk_cache import cache_folder, forget_old
+from trimtab.adapters.disk_cache import cache_folder, keep_copy
 from trimtab.domain.ports import Package
 
 KEPT = 12
@@ -28,18 +26,13 @@ def load_copy(digest: str) -> Package | None:
 
 def store_copy(digest: str, package: Package) -> None:
     """Keep a package; without a place to write there is no copy, and nothing else changes."""
-    file = _file(digest)
-    draft = file.with_suffix(f".{os.getpid()}")
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def write(draft: Path) -> None:
         with zipfile.ZipFile(draft, "w") as archive:
             for name, content in package.items():
                 archive.writestr(name, content)
-        draft.replace(file)
-        forget_old(file.parent, "*.zip", KEPT)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
+
+    keep_copy(_file(digest), write, KEPT)
 
 
 def _file(digest: str) -> Path:

@@ -6,14 +6,12 @@ named by everything that it depends on, so that a changed file has another one; 
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
-from trimtab.adapters.disk_cache import cache_folder, forget_old
+from trimtab.adapters.disk_cache import cache_folder, keep_copy
 from trimtab.adapters.text_table import TextTable
 from trimtab.domain.ports import BrokenRow
 
@@ -58,13 +56,9 @@ class ParsedCopy:
         if table.day is not None:
             content = content.append_column(DAY, pa.array(table.day, pa.int64()))
         content = content.replace_schema_metadata({BROKEN: broken.encode()})
-        draft = self._copy.with_suffix(f".{os.getpid()}")
-        try:
-            self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        def write(draft: Path) -> None:
             with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, content.schema) as writer:
                 writer.write_table(content)
-            draft.replace(self._copy)
-            forget_old(self._copy.parent, "*.arrow", KEPT)
-        except OSError:
-            with suppress(OSError):
-                draft.unlink()
+
+        keep_copy(self._copy, write, KEPT)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from trimtab.adapters.stores import Addresses, Stores
 from trimtab.cli.airflow_api import AirflowApi
-from trimtab.cli.history import finish_baking, load_day, release, train_first, watch_day
+from trimtab.cli.history import days, finish_baking, load_day, release, train_first, watch_day
 from trimtab.cli.processes import Supervisor, running
 from trimtab.cli.topology import AIRFLOW_USER, HOST, MLFLOW_USER, Home, environment
 from trimtab.cli.traffic import SteadyTraffic
@@ -96,7 +96,7 @@ class Demo:
 
     def _load(self, stores: Stores, first: date, last: date) -> None:
         with _progress("Loading January to March", (last - first).days + 1) as advance:
-            for day in _days(first, last):
+            for day in days(first, last):
                 load_day(day, stores)
                 advance()
         self._note(last, f"{(last - first).days + 1} days of flights loaded and validated")
@@ -116,7 +116,7 @@ class Demo:
     def _load_watched(self, stores: Stores, version: str) -> None:
         first = self._plan.champion + timedelta(days=1)
         with _progress("Scoring and judging April", (self._plan.loaded - first).days + 1) as advance:
-            for day in _days(first, self._plan.loaded):
+            for day in days(first, self._plan.loaded):
                 load_day(day, stores)
                 watch_day(day, stores)
                 finish_baking(version, stores, as_of=day)
@@ -140,7 +140,7 @@ class Demo:
         self, airflow: AirflowApi, stores: Stores, traffic: SteadyTraffic
     ) -> tuple[date, str]:
         """Each day through Airflow; a first challenger may have seen too little of the new season for the gate."""
-        for day in _days(self._plan.loaded + timedelta(days=1), self._plan.last):
+        for day in days(self._plan.loaded + timedelta(days=1), self._plan.last):
             decision = self._run_day(airflow, stores, traffic, day)
             if decision.kind == "retrain":
                 self._note(day, f"decay found: {decision.payload['reason']}")
@@ -209,7 +209,7 @@ class Demo:
         raise DemoError(f"Release of version {version} is not live after {timeout:.0f} s. Look at {dag_id} in Airflow.")
 
     def _bake(self, airflow: AirflowApi, stores: Stores, traffic: SteadyTraffic, version: str, day: date) -> None:
-        for later in _days(day + timedelta(days=1), self._plan.last):
+        for later in days(day + timedelta(days=1), self._plan.last):
             self._run_day(airflow, stores, traffic, later)
             if len(_baked_days(stores, version)) >= stores.folder.spec.release.bake_days:
                 break
@@ -334,13 +334,6 @@ def _request_rows(stores: Stores, day: date) -> list[dict[str, Any]]:
     frame = frame.astype(dict.fromkeys(integers, "int64")).astype(object)
     records = frame.where(pd.notna(frame), None).to_dict(orient="records")
     return [{str(name): value for name, value in record.items()} for record in records]
-
-
-def _days(first: date, last: date) -> Iterator[date]:
-    day = first
-    while day <= last:
-        yield day
-        day += timedelta(days=1)
 
 
 def _wait_for(question: Callable[[], T], what: str, timeout_s: float = 180.0) -> T:

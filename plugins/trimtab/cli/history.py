@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,11 @@ class Challenger:
 
     version: str
     decision: GateDecision
+
+
+def days(first: date, last: date) -> Sequence[date]:
+    """Every day from the first to the last."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def take_in(day: date, stores: Stores) -> ValidateResult:

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from trimtab.adapters.disk_cache import cache_folder
 from trimtab.adapters.model_folder import ModelFolder, checked, load_folder, read_mapping
+from trimtab.adapters.whole_files import write_whole
+from trimtab.cli.history import days
 from trimtab.cli.replay_policies import (
     Plan,
-    days,
     in_worker,
     load_month,
     month_root,
@@ -108,10 +109,8 @@ def write_report(replay: Replay, outcomes: Sequence[Outcome]) -> Path:
 
     plan = replay.plan
     file = plan.work / REPORT_FILE
-    draft = file.with_suffix(".draft")
     title = f"{replay.folder.spec.name}, {plan.first} to {plan.last}"
-    draft.write_text(report_html(title, replay.folder.spec.label.title, outcomes), encoding="utf-8")
-    draft.replace(file)
+    write_whole(file, report_html(title, replay.folder.spec.label.title, outcomes).encode())
     return file
 
 

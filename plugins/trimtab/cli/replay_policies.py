@@ -26,8 +26,9 @@ from pydantic import TypeAdapter
 from trimtab.adapters.model_folder import ModelFolder, checked, load_folder
 from trimtab.adapters.recorded_past import RecordedPast, record_tables
 from trimtab.adapters.replay_stores import FolderStores, PolicyStores
+from trimtab.adapters.whole_files import write_whole
 from trimtab.cli.check import uri_of
-from trimtab.cli.history import bake, decide_day, finish, judge_day, label_day, release, take_in, train_challenger
+from trimtab.cli.history import bake, days, decide_day, finish, judge_day, label_day, release, take_in, train_challenger
 from trimtab.domain.journal import Entry, Ledger
 from trimtab.domain.metrics import LOSS_NAMES, losses
 from trimtab.domain.release import releases
@@ -86,11 +87,6 @@ class Plan:
         return (self.first - self.warm_up).days
 
 
-def days(first: date, last: date) -> Sequence[date]:
-    """Every day from the first to the last."""
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
-
-
 def nothing(day: date) -> None:
     """What is done after a day if nobody watches."""
 
@@ -118,7 +114,7 @@ class Progress:
     def note(self, root: Path) -> None:
         """Note it in a folder."""
         content = {"done": sorted(day.isoformat() for day in self.done), "seconds": self.seconds}
-        _replace(root / PROGRESS_FILE, json.dumps(content))
+        write_whole(root / PROGRESS_FILE, json.dumps(content).encode())
 
 
 # --- the past
@@ -230,7 +226,7 @@ def run_policy(plan: Plan, policy: PolicySpec, on_day: OnDay = nothing) -> Outco
         stores.today.day = plan.last
         outcome = _outcome(plan, policy, stores, progress.seconds)
         stored_file = {"last": plan.last.isoformat(), "outcome": _outcome_json.dump_python(outcome, mode="json")}
-        _replace(root / OUTCOME_FILE, json.dumps(stored_file))
+        write_whole(root / OUTCOME_FILE, json.dumps(stored_file).encode())
         return outcome
 
 
@@ -455,12 +451,6 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _replace(file: Path, text: str) -> None:
-    draft = file.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
 
 
 def _short_hash(state: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ from trimtab.domain.spec import MonitorSpec, Task
 
 DAYS = 7
 """Days that a shift is learnt from, and days that it is judged on: a week, since errors follow the weekday."""
+LOOK_BACK_DAYS = 4 * DAYS
+"""Days among which the last DAYS with labels are found; holidays of the source may leave gaps."""
 DAYS_PER_YEAR = 365
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -130,7 +131,7 @@ class Triage:
         return f"{name}{pace}: {'; '.join(self.reasons)}. {self.advice.capitalize().replace('_', ' ')}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """All that triage looks at."""
 
@@ -146,9 +147,9 @@ class Evidence:
         """Profile of the day that is judged; None if nothing of it has been accepted."""
         return self.current.profiles.get(self.day)
 
-    @property
+    @cached_property
     def ordinary(self) -> Profile:
-        """All days of the reference together."""
+        """All days of the reference together; adding them up takes longer than the rest of triage."""
         return total(list(self.reference.days.values()))
 
     def flagged(self, *measures: Measure) -> list[Finding]:
@@ -241,7 +242,7 @@ def _missing_surge(evidence: Evidence) -> tuple[Bug, list[str]] | None:
         return None
     rising = {f.column for f in evidence.flagged("missing") if f.horizon_days == 1 and f.rising} - {PREDICTION}
     if not rising:
-        return None  # adding up the reference takes longer than the rest of triage
+        return None
     ordinary = evidence.ordinary
     shares = {name: (ordinary.columns[name].missing_share, today.columns[name].missing_share) for name in rising}
     surges = {name: both for name, both in shares.items() if both[1] - both[0] > MISSING_SURGE}

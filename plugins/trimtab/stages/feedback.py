@@ -15,13 +15,11 @@ from trimtab.domain.metrics import LOSS_NAMES, DayErrors, Errors, day_errors, de
 from trimtab.domain.ports import Lake, Source, TrafficLog
 from trimtab.domain.row_types import label_values, typed
 from trimtab.domain.spec import LabelSpec, RowsSpec, SliceSpec
-from trimtab.domain.staleness import DAYS, shift, shifted
+from trimtab.domain.staleness import LOOK_BACK_DAYS, shift, shifted
 from trimtab.stages.frames import columns_of
 from trimtab.stages.score import PART as BATCH
 
 ONLINE = "online"
-SHIFT_LOOK_BACK_DAYS = 4 * DAYS
-"""Days among which the last measured ones are found; holidays of the source may leave gaps."""
 errors_json = TypeAdapter(Errors)
 
 
@@ -123,7 +121,7 @@ class _Slicing:
 
 def _histories(day: date, as_of: date, ledger: Ledger) -> Mapping[str, Sequence[Errors]]:
     """Errors of each version on the days before that were known on `as_of`, the oldest first."""
-    oldest = (day - timedelta(days=SHIFT_LOOK_BACK_DAYS)).isoformat()
+    oldest = (day - timedelta(days=LOOK_BACK_DAYS)).isoformat()
     known = [entry for entry in ledger.entries("feedback") if entry.as_of <= as_of]
     before = {subject: entry for subject, entry in latest_by_subject(known).items() if oldest <= subject < str(day)}
     histories: dict[str, list[Errors]] = {}

@@ -9,13 +9,11 @@ from trimtab.domain.metrics import LOSS_NAMES, FloatArray, losses
 from trimtab.domain.ports import Lake, Registry
 from trimtab.domain.release import champions
 from trimtab.domain.spec import GateSpec, LabelSpec, MonitorSpec, RowsSpec
-from trimtab.domain.staleness import DAYS
+from trimtab.domain.staleness import DAYS, LOOK_BACK_DAYS
 from trimtab.domain.training import Labelled, Snapshot
 from trimtab.stages.judge import broken_days, staleness_of
 from trimtab.stages.snapshot import read_labelled
 
-LOOK_BACK_DAYS = 4 * DAYS
-"""Days among which the last labelled ones are found."""
 FORMER_CHAMPIONS = 12
 """The newest ones that are asked: each costs a prediction of the last labelled days."""
 
