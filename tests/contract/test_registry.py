@@ -21,6 +21,7 @@ from doubles import tiny_rows, tiny_training
 from mlflow_servers import MlflowServer, Relay, free_port
 from trimtab.adapters import package_copies
 from trimtab.adapters.folder_registry import FolderRegistry
+from trimtab.adapters.mlflow_connection import MlflowConnection
 from trimtab.adapters.mlflow_registry import DESCRIPTION, MlflowRegistry
 from trimtab.adapters.model_package import digest
 from trimtab.domain.ports import Registry
@@ -73,6 +74,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "trimtab" / "packages"
 
 
+def mlflow_registry(uri: str, model: str, user: str = "", password: str = "") -> MlflowRegistry:
+    """A registry on a server."""
+    return MlflowRegistry(lambda: MlflowConnection(uri, user, password), model)
+
+
 class FolderCase:
     """The double."""
 
@@ -106,7 +112,7 @@ class MlflowCase:
         self.server, self.model = server, f"flights_{next(numbers)}"
 
     def open(self, uri: str = "") -> MlflowRegistry:
-        return MlflowRegistry(uri or self.server.uri, self.model, self.server.user, self.server.password)
+        return mlflow_registry(uri or self.server.uri, self.model, self.server.user, self.server.password)
 
     @property
     def client(self) -> MlflowClient:
@@ -269,6 +275,7 @@ def test_what_is_not_there_is_not_found(case: Case) -> None:
     registry = case.open()
     registry.register(registry.log_training(tiny_training(1)).run_id, {})
     calls: Sequence[Callable[[], object]] = [
+        lambda: registry.digest("99"),
         lambda: registry.load(version="99"),
         lambda: registry.load(run_id="0" * 32),
         lambda: registry.register("0" * 32, {}),
@@ -466,6 +473,31 @@ def test_description_is_that_of_the_model(case: Case) -> None:
     assert model.features(rows).keys() == whole.features(rows).keys()
 
 
+def test_package_that_is_not_the_expected_one_is_refused(case: Case) -> None:
+    """The ledger says which package a version is released with; whoever changes the registry changes nothing."""
+    registry = case.open()
+    version = registry.register(registry.log_training(tiny_training(1)).run_id, {})
+    known = registry.digest(version)
+    assert registry.load(version=version, expected_digest=known).spec.name == "flight_air_time"
+    other = digest(tiny_training(2).package)
+    for opening in (
+        lambda: registry.load(version=version, expected_digest=other),
+        lambda: registry.describe(version, other),
+    ):
+        with pytest.raises(ModelIntegrityError):
+            opening()
+
+
+def test_expected_package_that_is_at_hand_needs_no_server(server_case: MlflowCase) -> None:
+    """The copy is checked against the ledger's digest, and the server has nothing to add."""
+    registry = server_case.open()
+    version, rows = registry.register(registry.log_training(tiny_training(1)).run_id, {}), tiny_rows(7)[0]
+    expected = registry.load(version=version).predict(rows)
+    offline = mlflow_registry(f"http://127.0.0.1:{free_port()}", server_case.model)
+    found = offline.load(version=version, expected_digest=digest(tiny_training(1).package))
+    assert np.array_equal(found.predict(rows), expected)
+
+
 def test_nothing_is_printed(server_case: MlflowCase, capfd: pytest.CaptureFixture[str]) -> None:
     """No links, no progress bars, no hints."""
     registry = server_case.open()
@@ -483,7 +515,7 @@ def test_anonymous_request_is_refused(server_case: MlflowCase, monkeypatch: pyte
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     with pytest.raises(TrimtabError, match=r"anybody without a user name.*\(401\).*'trimtab_registry'") as refusal:
-        MlflowRegistry(server_case.server.uri, server_case.model).find_training("training-1")
+        mlflow_registry(server_case.server.uri, server_case.model).find_training("training-1")
     assert not refusal.value.retryable
 
 
@@ -491,7 +523,7 @@ def test_wrong_password_is_refused_at_once(server_case: MlflowCase, monkeypatch:
     """Trying again would not help."""
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
-    registry = MlflowRegistry(server_case.server.uri, server_case.model, "trimtab", "wrong")
+    registry = mlflow_registry(server_case.server.uri, server_case.model, "trimtab", "wrong")
     with pytest.raises(TrimtabError, match=r"user 'trimtab'.*\(401\)"):
         registry.log_training(tiny_training(1))
 
@@ -505,6 +537,7 @@ def every_method(registry: Registry) -> Sequence[Callable[[], object]]:
         lambda: registry.register("0" * 32, {}),
         lambda: registry.tag("1", {"a": "b"}),
         lambda: registry.mirror({"champion": "1"}),
+        lambda: registry.digest("1"),
         lambda: registry.load(version="1"),
         lambda: registry.load(run_id="0" * 32),
     ]
@@ -520,13 +553,13 @@ def seconds_until_unavailable(call: Callable[[], object]) -> float:
 
 def test_dead_server_is_reported_in_time() -> None:
     """A port that nobody listens on."""
-    registry = MlflowRegistry(f"http://127.0.0.1:{free_port()}", "flights")
+    registry = mlflow_registry(f"http://127.0.0.1:{free_port()}", "flights")
     assert max(map(seconds_until_unavailable, every_method(registry))) < BOUND_SECONDS
 
 
 def test_hanging_server_is_reported_in_time(silent_server: str) -> None:
     """A server that accepts and never answers, with the timeouts of production."""
-    calls = every_method(MlflowRegistry(silent_server, "flights"))
+    calls = every_method(mlflow_registry(silent_server, "flights"))
     with ThreadPoolExecutor(len(calls)) as pool:
         assert max(pool.map(seconds_until_unavailable, calls)) < BOUND_SECONDS
 

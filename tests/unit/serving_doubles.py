@@ -110,7 +110,7 @@ class MemoryRegistry:
         self.loaded: list[str] = []
         self.special: dict[str, Predictor | Callable[[], Predictor]] = {}
 
-    def load(self, *, version: str) -> Predictor:
+    def load(self, *, version: str, expected_digest: str | None = None) -> Predictor:
         if self.down:
             raise RegistryUnavailableError("The registry does not answer.")
         self.loaded.append(version)
@@ -144,8 +144,11 @@ class SpoiledPredictor:
         return self._inner.features(rows)
 
     def predict(self, rows: Columns) -> FloatArray:
+        return self.predict_features(self.features(rows))
+
+    def predict_features(self, features: Columns) -> FloatArray:
         self.calls += 1
-        return self._spoil(rows, self._inner.predict(rows))
+        return self._spoil(features, self._inner.predict_features(features))
 
 
 def raising(_rows: Columns, _values: FloatArray) -> FloatArray:

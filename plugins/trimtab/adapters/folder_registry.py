@@ -104,16 +104,25 @@ class FolderRegistry:
                     state["aliases"][alias] = version
             self._save(state)
 
-    def load(self, *, version: str | None = None, run_id: str | None = None) -> Predictor:
+    def digest(self, version: str) -> str:
+        """SHA-256 of the package of a version."""
+        state = self.state
+        run_id = _one(state["versions"], version, "Version")["run_id"]
+        return str(_one(state["runs"], run_id, "Run")["digest"])
+
+    def load(
+        self, *, version: str | None = None, run_id: str | None = None, expected_digest: str | None = None
+    ) -> Predictor:
         """Open the package of a version or run; the ones used last stay open."""
         state = self.state
         if version is not None:
             run_id = _one(state["versions"], version, "Version")["run_id"]
-        return self._opened(str(run_id), _one(state["runs"], str(run_id), "Run")["digest"])
+        digest = _one(state["runs"], str(run_id), "Run")["digest"]
+        return self._opened(str(run_id), expected_digest or digest)
 
-    def describe(self, version: str) -> DescribedModel:
+    def describe(self, version: str, expected_digest: str | None = None) -> DescribedModel:
         """Open the package of a version."""
-        return self.load(version=version)
+        return self.load(version=version, expected_digest=expected_digest)
 
     @property
     def state(self) -> State:

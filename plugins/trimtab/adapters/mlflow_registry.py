@@ -9,10 +9,12 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
@@ -49,10 +51,21 @@ CLASSIC = "workflowType=machine_learning"
 class MlflowRegistry:
     """The registry of one model on an MLflow server."""
 
-    def __init__(self, uri: str, model: str, user: str = "", password: str = "") -> None:
-        """Bind to a server; nothing is sent yet. User and password go to MLflow's variables in the environment."""
-        self._connection = MlflowConnection(uri, user, password)
-        self._client, self._model, self._uri = self._connection.client, model, uri
+    def __init__(self, connect: Callable[[], MlflowConnection], model: str) -> None:
+        """Bind to a server; it is connected to when something must be asked, which a package at hand is not."""
+        self._connect, self._model = connect, model
+
+    @cached_property
+    def _connection(self) -> MlflowConnection:
+        return self._connect()
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._connection.client
+
+    @property
+    def _uri(self) -> str:
+        return self._connection.uri
 
     @property
     def versions_page(self) -> str:
@@ -143,32 +156,40 @@ class MlflowRegistry:
                 if present.get(alias) != version:
                     self._set_alias(alias, version)
 
-    def load(self, *, version: str | None = None, run_id: str | None = None) -> Predictor:
+    def digest(self, version: str) -> str:
+        """SHA-256 of the package of a version.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        with self._connection.answering():
+            return str(self._client.get_model_version(self._model, version).tags.get(DIGEST, ""))
+
+    def load(
+        self, *, version: str | None = None, run_id: str | None = None, expected_digest: str | None = None
+    ) -> Predictor:
         """Open the model of a version or of a run. A package that was fetched before is not fetched again.
 
         Raises:
             NotFoundError: If there is none.
-            ModelIntegrityError: If its files are not those that were stored.
+            ModelIntegrityError: If its files are not those that were stored, or were expected.
         """
-        with self._connection.answering():
-            if version is not None:
-                found = self._client.get_model_version(self._model, version)
-                return self._open(str(found.run_id), found.tags, f"version {version}", model_package.open_package)
-            if run_id is not None:
-                tags = self._run(run_id).data.tags
-                return self._open(run_id, tags, f"run {run_id}", model_package.open_package)
+        if version is not None:
+            return self._open_version(version, expected_digest, model_package.open_package)
+        if run_id is None:
             raise ValueError("one of version and run_id is needed")
+        with self._connection.answering():
+            tags = self._run(run_id).data.tags
+            return self._open(run_id, tags.get(DIGEST, ""), self._named(f"run {run_id}"), model_package.open_package)
 
-    def describe(self, version: str) -> DescribedModel:
+    def describe(self, version: str, expected_digest: str | None = None) -> DescribedModel:
         """The model of a version without its estimator, which takes longer to open than all the rest.
 
         Raises:
             NotFoundError: If there is none.
-            ModelIntegrityError: If its files are not those that were stored.
+            ModelIntegrityError: If its files are not those that were stored, or were expected.
         """
-        with self._connection.answering():
-            found = self._client.get_model_version(self._model, version)
-            return self._open(str(found.run_id), found.tags, f"version {version}", model_package.describe_package)
+        return self._open_version(version, expected_digest, model_package.describe_package)
 
     def _experiment(self, training: Training) -> str:
         if experiment := self._client.get_experiment_by_name(self._model):
@@ -299,12 +320,28 @@ class MlflowRegistry:
         else:
             despite_rivals(lambda: self._client.set_registered_model_alias(self._model, alias, version))
 
-    def _open(self, run_id: str, tags: Mapping[str, str], name: str, opening: Callable[..., Opened]) -> Opened:
+    def _named(self, which: str) -> str:
+        return f"model {self._model!r}, {which}"
+
+    def _open_version(self, version: str, expected_digest: str | None, opening: Callable[..., Opened]) -> Opened:
+        """Open a version: a copy of the expected package without a word to the server."""
+        name = self._named(f"version {version}")
+        if expected_digest and (opened := _opened_copy(expected_digest, name, opening)):
+            return opened
+        with self._connection.answering():
+            found = self._client.get_model_version(self._model, version)
+            digest = found.tags.get(DIGEST, "")
+            if expected_digest not in (None, digest):
+                raise ModelIntegrityError(
+                    f"Package of {name} is not the one whose release was requested: MLflow's tag {DIGEST} has changed. "
+                    "It is not loaded; restore the tag, or release the version anew."
+                )
+            return self._open(str(found.run_id), digest, name, opening)
+
+    def _open(self, run_id: str, digest: str, name: str, opening: Callable[..., Opened]) -> Opened:
         """Open the local copy of a package; without one, or if it has been spoilt, the registry's own."""
-        digest, name = tags.get(DIGEST, ""), f"model {self._model!r}, {name}"
-        if copy := package_copies.load_copy(digest):
-            with suppress(ModelIntegrityError):
-                return opening(copy, expected_digest=digest, name=name)
+        if opened := _opened_copy(digest, name, opening):
+            return opened
         package = self._fetch(run_id)
         opened = opening(package, expected_digest=digest, name=name)
         package_copies.store_copy(digest, package)
@@ -317,6 +354,14 @@ class MlflowRegistry:
             files = get_artifact_repository(location, tracking_uri=self._connection.uri)
             files.download_artifacts("", folder)  # type: ignore[no-untyped-call]
             return {file.name: file.read_bytes() for file in Path(folder).iterdir() if file.is_file()}
+
+
+def _opened_copy(digest: str, name: str, opening: Callable[..., Opened]) -> Opened | None:
+    """The package that lies on the local disk, if it is whole."""
+    if copy := package_copies.load_copy(digest):
+        with suppress(ModelIntegrityError):
+            return opening(copy, expected_digest=digest, name=name)
+    return None
 
 
 def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

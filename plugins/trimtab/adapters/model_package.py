@@ -129,8 +129,11 @@ class PackagedPredictor(PackagedModel):
 
     def predict(self, rows: Columns) -> FloatArray:
         """Predictions (n,) for rows (n each)."""
-        matrix = self._encoder.matrix(self.features(rows))
-        prediction: FloatArray = self._estimator.predict(matrix)
+        return self.predict_features(self.features(rows))
+
+    def predict_features(self, features: Columns) -> FloatArray:
+        """Predictions (n,) for features (n each) that `features` has computed."""
+        prediction: FloatArray = self._estimator.predict(self._encoder.matrix(features))
         return prediction
 
 

@@ -134,10 +134,13 @@ class Stores:
     @cached_property
     def registry(self) -> Registry:
         """The models."""
+        from trimtab.adapters.mlflow_connection import MlflowConnection  # noqa: PLC0415
         from trimtab.adapters.mlflow_registry import MlflowRegistry  # noqa: PLC0415
 
-        address = self._addresses
-        return MlflowRegistry(address.registry, self._model, address.registry_user, address.registry_password)
+        at = self._addresses
+        return MlflowRegistry(
+            lambda: MlflowConnection(at.registry, at.registry_user, at.registry_password), self._model
+        )
 
     @cached_property
     def trainer(self) -> Trainer:

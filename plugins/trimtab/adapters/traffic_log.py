@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 from array import array
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from trimtab.domain.columns import Column, Columns
 from trimtab.domain.release import ArmTraffic, Routing
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FeatureValue: TypeAlias = "float | str | None"
 LoggedArm: TypeAlias = Literal["champion", "challenger", "shadow"]
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -55,6 +58,28 @@ class PredictedRow:
     error: str | None
     latency_ms: float
     """Milliseconds of the whole call of the version, whatever its number of rows."""
+    features: Mapping[str, FeatureValue] = field(default_factory=dict)
+    """As that version saw them, in its order; see `feature_rows`. Empty: they could not be computed."""
+
+
+def feature_rows(features: Columns) -> list[Mapping[str, FeatureValue]]:
+    """Features (n each) row by row (n), in values that JSON has: nan is None, an infinite number a text."""
+    columns = [_plain_values(values) for values in features.values()]
+    return [dict(zip(features, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _plain_values(values: Column) -> list[FeatureValue]:
+    return [_plain(value) for value in values.tolist()]
+
+
+def _plain(value: object) -> FeatureValue:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        if math.isfinite(value):
+            return float(value)
+        return None if math.isnan(value) else str(value)
+    return str(value)
 
 
 class TrafficWriter:
@@ -131,6 +156,8 @@ class TrafficWriter:
 
 def _line(row: PredictedRow, at: str) -> bytes:
     values = {name: getattr(row, name) for name in PredictedRow.__dataclass_fields__}
+    if not row.features:
+        del values["features"]
     return json.dumps({**values, "at": at}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 

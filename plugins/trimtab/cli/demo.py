@@ -263,12 +263,13 @@ def run_demo(*, hands_on: bool, stay: bool, plan: Plan | None = None) -> None:
 
 def _print_addresses(home: Home) -> None:
     """Each address on a line of its own, whatever the width of the terminal, so that it can be clicked or copied."""
+    from trimtab.adapters.mlflow_connection import MlflowConnection
     from trimtab.adapters.mlflow_registry import MlflowRegistry
 
     ports = home.ports
     airflow, mlflow = f"http://{HOST}:{ports.airflow}", f"http://{HOST}:{ports.mlflow}"
     password = home.secret("mlflow_admin_password")
-    registry = MlflowRegistry(mlflow, MODEL, MLFLOW_USER, password)
+    registry = MlflowRegistry(lambda: MlflowConnection(mlflow, MLFLOW_USER, password), MODEL)
     places = (
         (f"Airflow ({AIRFLOW_USER} / {home.secret('airflow_admin_password')})", airflow),
         ("Airflow, page Trimtab", f"{airflow}/plugin/trimtab"),

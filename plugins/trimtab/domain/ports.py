@@ -147,6 +147,10 @@ class Predictor(DescribedModel, Protocol):
         """Predictions (n,) for rows (n each)."""
         ...
 
+    def predict_features(self, features: Columns) -> FloatArray:
+        """Predictions (n,) for features (n each) that this model has computed."""
+        ...
+
 
 class Fitted(Protocol):
     """An estimator that has been fitted."""
@@ -239,16 +243,32 @@ class Registry(Protocol):
         """Make the aliases say what the ledger says; None removes one."""
         ...
 
-    def load(self, *, version: str | None = None, run_id: str | None = None) -> Predictor:
-        """Open the model of a version or of a run.
+    def digest(self, version: str) -> str:
+        """SHA-256 of the package of a version.
 
         Raises:
             NotFoundError: If there is none.
-            ModelIntegrityError: If its files are not those that were stored.
         """
         ...
 
-    def describe(self, version: str) -> DescribedModel:
+    def load(
+        self, *, version: str | None = None, run_id: str | None = None, expected_digest: str | None = None
+    ) -> Predictor:
+        """Open the model of a version or of a run.
+
+        Args:
+            version: Version of the registered model.
+            run_id: Run of a training, where there is no version.
+            expected_digest: What the ledger knows the version's package by. A package with another one is not opened;
+                a copy with this one need not be asked for.
+
+        Raises:
+            NotFoundError: If there is none.
+            ModelIntegrityError: If its files are not those that were stored, or were expected.
+        """
+        ...
+
+    def describe(self, version: str, expected_digest: str | None = None) -> DescribedModel:
         """The model of a version without its estimator, which takes longer to open than all the rest.
 
         Raises:

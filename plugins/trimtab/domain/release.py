@@ -5,12 +5,12 @@ rolled_back. A version whose release has ended may be requested again, which beg
 are the truth; state and routing are folds over them.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Literal
 
-from trimtab.domain.journal import Entry
+from trimtab.domain.journal import Entry, JsonValue
 from trimtab.domain.spec import ReleaseSpec
 from trimtab.errors import TransitionError
 
@@ -37,6 +37,8 @@ class Release:
     """The version that wants to become champion; it names the release."""
     previous: str | None
     """The champion that it replaces; None for the first release of a model."""
+    digest: str | None = None
+    """SHA-256 of the package that was asked for; None in a request that was made before it was recorded."""
     state: State
     step: str | None = None
     share: float = 0.0
@@ -61,6 +63,8 @@ class Routing:
     previous: str | None = None
     """The champion before, kept loaded while the new one bakes."""
     share: float = 0.0
+    digests: Mapping[str, str | None] = field(default_factory=dict, compare=False)
+    """SHA-256 of the package of each of these versions, as it was when its release was requested."""
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -102,22 +106,26 @@ def champions(entries: Iterable[Entry]) -> list[str]:
 def _advance(release: Release | None, entry: Entry) -> Release:
     payload = entry.payload
     if release is None or entry.kind == "requested":
-        previous = payload.get("previous")
         return Release(
             version=entry.subject,
-            previous=str(previous) if previous is not None else None,
+            previous=_text(payload.get("previous")),
+            digest=_text(payload.get("digest")),
             state="requested",
             sequence=entry.sequence,
         )
     state: State = entry.kind  # type: ignore[assignment]  # the ledger holds what `check` let through
-    step, share = payload.get("step"), payload.get("share", 0.0)
+    share = payload.get("share", 0.0)
     return replace(
         release,
         state=state,
-        step=str(step) if step is not None else None,
+        step=_text(payload.get("step")),
         share=float(share) if isinstance(share, (int, float)) else 0.0,
         sequence=entry.sequence,
     )
+
+
+def _text(value: JsonValue) -> str | None:
+    return None if value is None else str(value)
 
 
 def routing(entries: Sequence[Entry]) -> Routing:
@@ -127,13 +135,14 @@ def routing(entries: Sequence[Entry]) -> Routing:
     baking = champion is not None and known[champion].state == "live"
     on_trial = (release for release in known.values() if release.state == "step" and release.version != champion)
     challenger = next(on_trial, None)
-    return Routing(
+    route = Routing(
         sequence=entries[-1].sequence if entries else 0,
         champion=champion,
         challenger=challenger.version if challenger else None,
         previous=known[champion].previous if champion is not None and baking else None,
         share=challenger.share if challenger else 0.0,
     )
+    return replace(route, digests={version: known[version].digest for version in route.versions})
 
 
 def check(release: Release | None, version: str, to: State) -> None:

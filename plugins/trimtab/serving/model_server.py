@@ -30,7 +30,7 @@ ERROR_LENGTH = 200
 class Versions(Protocol):
     """What the service needs of a registry."""
 
-    def load(self, *, version: str) -> Predictor:
+    def load(self, *, version: str, expected_digest: str | None) -> Predictor:
         """Open the model of a version; see `trimtab.domain.ports.Registry`."""
         ...
 
@@ -210,15 +210,15 @@ class ModelServer:
         missing: str | None = None
         for version in route.versions:
             try:
-                opened[version] = known[version] if version in known else self._open(version)
+                opened[version] = known[version] if version in known else self._open(version, route.digests[version])
             except Exception as exc:
                 if version == route.champion:
                     raise
                 missing = f"version {version} is left out: {type(exc).__name__}: {exc}"[:500]
         return opened, missing
 
-    def _open(self, version: str) -> Predictor:
-        predictor = self._registry.load(version=version)
+    def _open(self, version: str, digest: str | None) -> Predictor:
+        predictor = self._registry.load(version=version, expected_digest=digest)
         unknown = sorted(set(predictor.spec.rows.columns) - set(self.spec.rows.columns))
         if unknown:
             raise SpecError(

@@ -74,8 +74,8 @@ class _LateVersions:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def load(self, *, version: str) -> Predictor:
-        return self._stores.registry.load(version=version)
+    def load(self, *, version: str, expected_digest: str | None) -> Predictor:
+        return self._stores.registry.load(version=version, expected_digest=expected_digest)
 
 
 def _server(folder: ModelFolder, addresses: Addresses, worker: str) -> ModelServer:

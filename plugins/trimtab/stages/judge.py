@@ -41,12 +41,13 @@ def judge(
     rule: DecisionRule | None = None,
 ) -> Verdict:
     """Judge the champion of one day and record the verdict, also when it is that there is not enough data."""
-    champion = routing_of(day, ledger).champion
+    route = routing_of(day, ledger)
+    champion = route.champion
     verdict, diagnosis = Verdict(status=Status.NOT_ENOUGH_DATA, findings=()), Triage(kind=Kind.NOTHING)
     stale = UNKNOWN
     if champion is not None:
         current = current_of(champion, day, lake, ledger)
-        reference = registry.describe(champion).reference
+        reference = registry.describe(champion, route.digests[champion]).reference
         verdict = (rule or ReferenceDaysRule()).judge(reference, current, monitor)
         stale = staleness(current.errors, monitor)
         if stale.stale:

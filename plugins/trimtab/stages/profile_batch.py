@@ -31,12 +31,13 @@ class ProfileResult:
 
 def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, rows: RowsSpec) -> ProfileResult:
     """Profile the features and the champion's predictions of one day, whole and by slice, once for the day."""
-    champion = routing_of(day, ledger).champion
+    route = routing_of(day, ledger)
+    champion = route.champion
     batch = lake.read("batches", day, day)
     if champion is None or not len(batch):
         lake.write("profiles", day, pd.DataFrame())
         return ProfileResult(rows=0, version=champion)
-    model = registry.describe(champion)
+    model = registry.describe(champion, route.digests[champion])
     scored = lake.read("predictions", day, day, part=SCORED)
     prediction = scored.loc[scored["version"] == champion, "prediction"].to_numpy(dtype=np.float64)
     known = columns_of(batch, rows)

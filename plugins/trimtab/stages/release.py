@@ -54,7 +54,11 @@ def request_release(version: str, *, as_of: date, reason: str, ledger: Ledger, r
                 f"Release of version {version} cannot begin while that of version {others[0]} is on its way. "
                 "Wait for it to end, or roll it back."
             )
-        payload: Payload = {"previous": routing(entries).champion, "reason": reason}
+        payload: Payload = {
+            "previous": routing(entries).champion,
+            "reason": reason,
+            "digest": registry.digest(version),
+        }
         draft = Draft(stream="release", subject=version, kind="requested", as_of=as_of, payload=payload)
         ledger.append(draft, after=after)
     return _mirrored(version, ledger, registry)

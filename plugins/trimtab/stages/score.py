@@ -42,7 +42,11 @@ def score(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, rows: Ro
     if route.champion is None:
         return ScoreResult(rows=0, champion=None, versions=())
     columns = columns_of(batch, rows) if len(batch) else {}
-    predictions = {version: registry.load(version=version).predict(columns) for version in route.versions if len(batch)}
+    predictions = {
+        version: registry.load(version=version, expected_digest=route.digests[version]).predict(columns)
+        for version in route.versions
+        if len(batch)
+    }
     lake.write("predictions", day, _frame(batch, route, predictions), part=PART)
     return ScoreResult(rows=len(batch), champion=route.champion, versions=route.versions)
 
