@@ -25,22 +25,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from trimtab.domain.binning import bins_of
 from trimtab.domain.calibration import Series, identity, root_shares
+from trimtab.domain.counting import profile
 from trimtab.domain.metrics import FloatArray
-from trimtab.domain.profiles import Profile, Reference, bins_of, profile
+from trimtab.domain.profiles import Profile, Reference
+from trimtab.domain.reference_days import ReferenceDaysRule, judged
+from trimtab.domain.signals import TRAILING_DAYS, Signals
 from trimtab.domain.spec import MonitorSpec
-from trimtab.domain.verdict import (
-    HORIZONS,
-    SOON,
-    TRAILING_DAYS,
-    Current,
-    Measure,
-    ReferenceDaysRule,
-    Signals,
-    Verdict,
-    View,
-    judged,
-)
+from trimtab.domain.verdict import HORIZONS, SOON, Current, Measure, Verdict, View
 
 SPEC = MonitorSpec()
 SHOWN = 4

@@ -15,18 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from trimtab.domain.binning import category_bins, number_bins
+from trimtab.domain.counting import PIECE, CategoryTally, NumberTally
 from trimtab.domain.metrics import FloatArray
-from trimtab.domain.profiles import (
-    LARGEST,
-    PIECE,
-    CategoryTally,
-    ColumnBins,
-    ColumnProfile,
-    NumberTally,
-    Profile,
-    category_bins,
-    number_bins,
-)
+from trimtab.domain.profiles import LARGEST, ColumnBins, ColumnProfile, Profile
 from trimtab.errors import DataContractError, NotFoundError, SourceUnreadableError, listed
 
 SAMPLE = 200_000

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import date
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.markup import escape
+from rich.padding import Padding
 
 from trimtab.adapters.stores import Stores
 from trimtab.domain.drills import DRILLS, Drill
@@ -50,18 +51,17 @@ def run_drills(stores: Stores, day: date | None, names: Sequence[str], seed: int
 
 
 def show(results: Sequence[DrillResult]) -> None:
-    """A table with a line for each drill."""
-    table = Table(Column("drill", no_wrap=True), "verdict", "triage", "advice", "because", "right")
+    """What each drill was taken for, and below it why; 80 columns are enough."""
+    console = Console(highlight=False)
+    console.print(_line("drill", "verdict", "triage", "advice", "right"), style="bold")
     for result in results:
         said = result.triage
-        table.add_row(
-            result.drill.name,
-            result.verdict.status.value,
-            str(said.bug or said.kind),
-            str(said.advice),
-            said.reasons[0] if said.reasons else "",
-            "yes" if result.is_right else "[red]no[/red]",
-        )
-    console = Console()
-    console.print(table)
+        kind, right = str(said.bug or said.kind), "yes" if result.is_right else "[red]no[/red]"
+        console.print(_line(result.drill.name, result.verdict.status.value, kind, str(said.advice), right))
+        if said.reasons:
+            console.print(Padding(escape(said.reasons[0]), (0, 0, 0, 4)), style="dim")
     console.print(f"{sum(one.is_right for one in results)} of {len(results)} are called what they are.")
+
+
+def _line(drill: str, verdict: str, kind: str, advice: str, right: str) -> str:
+    return f"{drill:<18}{verdict:<16}{kind:<18}{advice:<15}{right}"

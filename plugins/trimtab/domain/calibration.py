@@ -1,13 +1,13 @@
-"""How far apart the days of a reference lie, and what no change would therefore give.
+"""How far apart the days of a reference lie, so that one can say what no change would give.
 
 A day's measurement is a mean over its rows (a share of each bin, a rate, a mean, a loss), put on a scale on which
 its spread does not depend on its size. Real days wobble more than independent rows would, so the null of a window is
 estimated from the reference's own days: the squared distance of a window from what the reference expects of its
 weekdays is a quadratic form in the days' residuals, with the variance, the skewness and the autocorrelation that those
-residuals show. A limit is never below what independent rows alone would need.
+residuals show.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
@@ -71,24 +71,6 @@ class Null:
     scale: Scale
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """w windows against the null of s signals; all (w, s), in units of the scale; nan for a window without rows."""
-
-    value: FloatArray
-    """Distance from what is expected of the window's days, >= 0."""
-    direction: FloatArray
-    """Sign of a number's distance; 1 for shares."""
-    expected: FloatArray
-    """Of a number, the mean of the window's types of days, as measured; 0 for shares."""
-    noise: FloatArray
-    """Root mean square of the value if nothing has changed."""
-    limit: FloatArray
-    """What the value exceeds with probability alpha at most if nothing has changed, and the floor at least."""
-    power: FloatArray
-    """Probability that a true shift of `shift` exceeds the limit."""
-
-
 def day_types(days: list[str], reference: list[str]) -> NDArray[np.intp]:
     """The type (d,) of each ISO day, by what the reference days can tell apart.
 
@@ -105,6 +87,11 @@ def day_types(days: list[str], reference: list[str]) -> NDArray[np.intp]:
     if min(weekends, len(known) - weekends) >= MIN_DAYS_PER_TYPE:
         return (weekday >= SATURDAY).astype(np.intp)
     return np.zeros(len(days), dtype=np.intp)
+
+
+def ordinals(days: Sequence[str]) -> NDArray[np.intp]:
+    """Calendar days (d,) as numbers: those of neighbours differ by 1."""
+    return np.array([date.fromisoformat(day).toordinal() for day in days], dtype=np.intp)
 
 
 def _weekdays(days: list[str]) -> NDArray[np.intp]:
@@ -287,92 +274,3 @@ def _trigamma_inverse(value: float) -> float:
         trigamma = float(polygamma(1, found))
         found += trigamma * (1 - trigamma / value) / float(polygamma(2, found))
     return found
-
-
-def compare(
-    null: Null,
-    series: Series,
-    types: NDArray[np.intp],
-    windows: FloatArray,
-    *,
-    alpha: float | FloatArray,
-    floor: float,
-    shift: float,
-    one_sided: bool = False,
-) -> Comparison:
-    """Compare windows of days with the null.
-
-    Args:
-        null: What the reference's own days say.
-        series: Measurements of d days.
-        types: (d,) type of each of these days.
-        windows: (w, d) 1 where a day belongs to a window, else 0.
-        alpha: Probability of a false alarm per window and signal; a number or (s,).
-        floor: Values below it are no news, on the scale of the null.
-        shift: True shift whose power is wanted, on the same scale.
-        one_sided: Whether only a rise of a number counts.
-    """
-    from scipy.special import chdtri, fdtri, ndtr  # 0.2 s that reading a verdict need not pay
-
-    rows = windows @ series.rows
-    safe = np.where(rows > 0, rows, 1)
-    means = np.einsum("wd,dsb->wsb", windows, series.means * series.rows[:, :, None]) / safe[:, :, None]
-    mix = np.einsum("wd,ds,dt->wst", windows, series.rows, np.eye(len(null.expected))[types]) / safe[:, :, None]
-    days = np.square(rows) / np.where(rows > 0, windows @ np.square(series.rows), 1)
-    days = np.maximum(days, 1)
-    expected = np.einsum("wst,tsb->wsb", mix, null.expected)
-    difference = null.scale(means) - null.scale(expected)
-    squared = np.square(difference).sum(axis=-1)
-
-    variance = null.variance * _variance_factor(days, mix, null)
-    variance = variance + null.per_row * np.maximum(0, 1 / safe - null.inverse_rows / days)
-    spread = null.spread + null.excess / days
-    freedom = 2 / (2 / null.freedom + null.excess / days)
-    of_estimate = np.broadcast_to(null.freedom_of_variance, freedom.shape)
-    tail = 2 * alpha if one_sided else alpha
-    quantile = fdtri(freedom, of_estimate, 1 - np.broadcast_to(tail, freedom.shape))
-    limit = variance * (1 + np.sqrt(spread * freedom / 2) * (quantile - 1))
-    extra = null.per_row * np.maximum(0, 1 / safe - null.inverse_rows)
-    limit = np.where(days == 1, np.minimum(limit, _day_limit(null, tail) + extra), limit)
-    independent = null.per_row * (1 / safe + 1 / np.maximum(null.rows, 1))
-    dimensions = np.maximum(null.per_row, 1)
-    limit = np.maximum(limit, independent * chdtri(dimensions, np.broadcast_to(tail, dimensions.shape)) / dimensions)
-    limit = np.maximum(limit, floor**2)
-    deviation = np.sqrt(np.maximum(variance * (spread * variance + 4 * shift**2 * spread / 2), 1e-24))
-    power = ndtr((shift**2 + variance - limit) / deviation)
-    empty = rows == 0
-    number = difference.shape[-1] == 1
-    return Comparison(
-        value=np.where(empty, np.nan, np.sqrt(squared)),
-        direction=np.sign(difference[:, :, 0]) if number else np.ones_like(squared),
-        expected=expected[:, :, 0] if number else np.zeros_like(squared),
-        noise=np.sqrt(variance),
-        limit=np.sqrt(limit),
-        power=np.where(empty, 0.0, power),
-    )
-
-
-def _day_limit(null: Null, alpha: float | FloatArray) -> FloatArray:
-    """What the squared distance of one more day exceeds with probability alpha, if days are log-normal (s,)."""
-    from scipy.special import stdtrit  # see compare
-
-    count = null.type_days.sum(axis=0)
-    centre, spread = null.logarithms
-    known = np.isfinite(centre) & np.isfinite(spread) & (count > 1)
-    width = stdtrit(np.maximum(count - 1, 1), 1 - np.broadcast_to(alpha, count.shape)) * np.sqrt(
-        1 + 1 / np.maximum(count, 1)
-    )
-    limit: FloatArray = np.where(known, np.exp(np.where(known, centre + width * spread, 0)), np.inf)
-    return limit
-
-
-def _variance_factor(days: FloatArray, mix: FloatArray, null: Null) -> FloatArray:
-    """Variance of a window's mean less the reference's expectation of it, over that of a day (w, s).
-
-    Source: Box, Jenkins & Reinsel, "Time Series Analysis", ch. 2, for the mean of a first-order autoregressive series.
-    """
-    r = null.correlation
-    window = (1 + 2 * (r / (1 - r) - r * (1 - r**days) / (days * (1 - r) ** 2))) / days
-    reference = (np.square(mix) / np.maximum(null.type_days.T, 1)).sum(axis=-1) * (1 + r) / (1 - r)
-    factor: FloatArray = window + np.minimum(reference, 1)
-    return factor

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.domain.columns import Column, Columns
+from trimtab.domain.diagnosis import Bug, Kind
 from trimtab.domain.metrics import FloatArray
-from trimtab.domain.triage import Bug, Kind
 
 UNITS = (1.609344, 0.3048, 60.0, 1000.0, 0.01)
 """Miles as kilometres, feet as metres, hours as minutes, kilo left out, per cent as a share."""

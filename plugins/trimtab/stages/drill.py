@@ -7,15 +7,18 @@ from datetime import date, timedelta
 import numpy as np
 
 from trimtab.domain.columns import Columns
+from trimtab.domain.counting import profile
+from trimtab.domain.diagnosis import Evidence, Intake, Triage
 from trimtab.domain.drills import Batch, Drill, Target
 from trimtab.domain.journal import Ledger
 from trimtab.domain.metrics import day_errors
 from trimtab.domain.ports import Lake, Predictor, Registry
-from trimtab.domain.profiles import PREDICTION, profile
+from trimtab.domain.profiles import PREDICTION
+from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.row_types import is_text
 from trimtab.domain.spec import FeaturesSpec, LabelSpec, MonitorSpec, RowsSpec
-from trimtab.domain.triage import Evidence, Intake, Triage, triage
-from trimtab.domain.verdict import Current, ReferenceDaysRule, Verdict
+from trimtab.domain.triage import triage
+from trimtab.domain.verdict import Current, Verdict
 from trimtab.errors import NotFoundError
 from trimtab.stages.frames import columns_of
 from trimtab.stages.judge import current_of
