@@ -17,7 +17,8 @@ import pytest
 from loops import Loop, days, load_folder, small_flights
 from trimtab.adapters.day_files import DayFiles
 from trimtab.cli.replay import plan_replay
-from trimtab.cli.replay_policies import load_month, months, policy_root, run_policy
+from trimtab.cli.replay_past import load_month, months
+from trimtab.cli.replay_policies import policy_root, run_policy
 from trimtab.domain.ports import Table
 from trimtab.domain.replaying import Outcome
 

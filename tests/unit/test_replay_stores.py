@@ -13,8 +13,9 @@ from trimtab.adapters.day_files import DayFiles
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.recorded_past import RecordedPast, record_tables
 from trimtab.adapters.replay_stores import BatchTraffic, LakeOfToday, LedgerOfToday, Today
+from trimtab.domain.guards import ArmTraffic
 from trimtab.domain.journal import Draft
-from trimtab.domain.release import ArmTraffic, Routing
+from trimtab.domain.release import Routing
 
 if TYPE_CHECKING:
     from trimtab.adapters.sql_ledger import SqlLedger

@@ -1,10 +1,12 @@
 """The retraining policy, case by case."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trimtab.domain.retraining import Action, Situation, decide_retraining
+from trimtab.domain.retraining import Action, Situation, Trial, Trigger, decide_retraining, patience
 from trimtab.domain.spec import RetrainSpec
 from trimtab.domain.verdict import Status
 
@@ -21,9 +23,12 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
         "broken": "",
         "alarm": "",
         "alarmed": (),
-        "stale": "a third",
+        "stale": "a third" if status is Status.DECAY else "",
+        "grown": status is Status.DECAY,
         "release_open": False,
         "retrained": (),
+        "trials": (),
+        "training_days": 1000,
         "trained_on": date(2013, 4, 1),
     }
     return Situation(**{**facts, **changes})  # type: ignore[arg-type]
@@ -55,13 +60,13 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
         (
             situation(Status.DECAY, retrained=[date(2013, 5, 14)]),
             Action.NOTHING,
-            "retrained on 2013-05-14, and the cooldown is 7 days (the model is stale: a third)",
+            "retrained on 2013-05-14, and the wait is 7 days (the model is stale: a third)",
         ),
         (situation(Status.DECAY, retrained=[date(2013, 5, 13)]), Action.RETRAIN, "the model is stale: a third"),
         (
             situation(Status.DECAY, retrained=[date(2013, 4, 21), date(2013, 5, 10)]),
             Action.INCIDENT,
-            "the model is stale after 2 retrainings within 30 days, and 2 are allowed: a third",
+            "2 retrainings within 30 days, and 2 are allowed (the model is stale: a third)",
         ),
         (
             situation(Status.DECAY, retrained=[date(2013, 4, 20), date(2013, 5, 10)]),
@@ -77,7 +82,7 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
         (
             situation(trained_on=date(2013, 1, 1), retrained=[date(2013, 5, 19)]),
             Action.NOTHING,
-            "retrained on 2013-05-19, and the cooldown is 7 days (the champion is 139 days old, 90 are allowed)",
+            "retrained on 2013-05-19, and the wait is 7 days (the champion is 139 days old, 90 are allowed)",
         ),
         (
             situation(Status.DRIFT, trained_on=date(2013, 1, 1), release_open=True),
@@ -107,9 +112,9 @@ def situation(status: Status = Status.OK, **changes: object) -> Situation:
             "the errors have grown, and the model does not look stale: numbers",
         ),
         (
-            situation(Status.DECAY, stale="", retrained=[date(2013, 4, 23)]),
+            situation(Status.DECAY, stale="", retrained=[date(2013, 5, 7)]),
             Action.NOTHING,
-            "retrained on 2013-04-23, and the cooldown is 28 days "
+            "retrained on 2013-05-07, and the wait is 14 days "
             "(the errors have grown, and the model does not look stale: numbers)",
         ),
     ],
@@ -119,6 +124,80 @@ def test_policy(case: Situation, action: Action, reason: str) -> None:
     assert (decision.action, decision.reason) == (action, reason)
 
 
-def test_champion_may_grow_old_where_no_age_is_set() -> None:
+REFUSED, WORTH_IT = (Trial(trigger=Trigger.HARDER, worth_it=answer) for answer in (False, True))
+MENDED = Trial(trigger=Trigger.STALE, worth_it=True)
+
+
+def test_champion_may_grow_old_where_no_time_is_set() -> None:
     old = situation(trained_on=date(2000, 1, 1))
-    assert decide_retraining(old, RetrainSpec()).action is Action.NOTHING
+    assert decide_retraining(old, RetrainSpec(trial_after_windows=None)).action is Action.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("trials", "factor"),
+    [
+        ([], 1),
+        ([REFUSED], 2),
+        ([REFUSED, REFUSED], 4),
+        ([REFUSED, REFUSED, WORTH_IT], 0.5),
+        ([WORTH_IT, WORTH_IT], 0.5),
+        ([WORTH_IT, REFUSED], 1),
+        ([REFUSED, REFUSED, MENDED], 1),
+        ([WORTH_IT, MENDED], 0.5),
+        ([REFUSED, Trial(trigger=Trigger.STALE, worth_it=False)], 2),
+    ],
+)
+def test_trials_wait_for_as_long_as_they_are_not_worth_it(trials: list[Trial], factor: float) -> None:
+    assert patience(trials) == factor
+
+
+@pytest.mark.parametrize(("trials", "days"), [([], 35), ([REFUSED], 70), ([WORTH_IT], 18)])
+def test_champion_is_tried_when_a_training_would_learn_from_other_days(trials: list[Trial], days: int) -> None:
+    trained_on = date(2013, 1, 1)
+
+    def on(day: int) -> Action:
+        case = situation(as_of=trained_on + timedelta(days=day), trained_on=trained_on, trials=trials, training_days=35)
+        return decide_retraining(case, RetrainSpec()).action
+
+    assert [on(days - 1), on(days)] == [Action.NOTHING, Action.RETRAIN]
+
+
+def test_refused_trials_do_not_keep_a_stale_model_waiting() -> None:
+    decision = decide_retraining(situation(Status.DECAY, trials=[REFUSED] * 5), POLICY)
+    assert (decision.action, decision.trigger) == (Action.RETRAIN, Trigger.STALE)
+
+
+def test_schedule_counts_from_the_last_training() -> None:
+    scheduled = RetrainSpec(every_days=28, trial_after_windows=None)
+    assert decide_retraining(situation(trained_on=date(2013, 4, 22)), scheduled).action is Action.RETRAIN
+    case = situation(trained_on=date(2013, 4, 22), retrained=[date(2013, 4, 23)])
+    assert decide_retraining(case, scheduled).action is Action.NOTHING
+
+
+def test_drift_asks_for_a_trial_where_it_may() -> None:
+    decision = decide_retraining(situation(Status.DRIFT), RetrainSpec(on_drift=True))
+    assert (decision.action, decision.trigger) == (Action.RETRAIN, Trigger.DRIFT)
+    refused = situation(Status.DRIFT, trials=[REFUSED], retrained=[date(2013, 4, 25)])
+    assert decide_retraining(refused, RetrainSpec(on_drift=True)).action is Action.NOTHING
+
+
+def test_schedule_holds_however_long_a_trial_would_wait() -> None:
+    case = situation(
+        Status.DECAY, stale="", trained_on=date(2013, 4, 1), retrained=[date(2013, 4, 22)], trials=[REFUSED] * 4
+    )
+    assert decide_retraining(case, RetrainSpec()).action is Action.NOTHING
+    decision = decide_retraining(case, RetrainSpec(every_days=28))
+    assert (decision.action, decision.trigger) == (Action.RETRAIN, Trigger.SCHEDULE)
+
+
+@given(
+    trials=st.lists(st.builds(Trial, trigger=st.sampled_from(Trigger), worth_it=st.booleans()), max_size=20),
+    days=st.integers(0, 400),
+)
+def test_a_world_that_no_training_betters_costs_ever_fewer_trials(trials: list[Trial], days: int) -> None:
+    """Whatever has been: one more trial in vain never shortens a wait."""
+    in_vain = [*trials, Trial(trigger=Trigger.RENEWAL, worth_it=False)]
+    assert patience(in_vain) == 2 * patience(trials)
+    case = {"as_of": date(2013, 1, 1) + timedelta(days=days), "trained_on": date(2013, 1, 1), "training_days": 35}
+    before, after = (decide_retraining(situation(**case, trials=past), RetrainSpec()) for past in (trials, in_vain))
+    assert before.action is Action.RETRAIN or after.action is Action.NOTHING

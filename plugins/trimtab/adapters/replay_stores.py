@@ -20,9 +20,12 @@ from trimtab.adapters.recorded_past import RecordedPast
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
 from trimtab.adapters.stores import Addresses, Stores, UriOfConnection
 from trimtab.domain.columns import Columns
+from trimtab.domain.guards import ArmTraffic
 from trimtab.domain.journal import Draft, Entry, Ledger, Stream
+from trimtab.domain.latency import latency_bin
 from trimtab.domain.ports import Lake, Registry, Table
-from trimtab.domain.release import ArmTraffic, Routing
+from trimtab.domain.release import Routing
+from trimtab.domain.sequential import Moments
 
 LEDGER_FILE = "ledger.db"
 LATENCY_MS = 1.0
@@ -140,14 +143,15 @@ class BatchTraffic:
         chosen[routing.challenger] = answered
         return {version: self._arm(version, batch[mask]) for version, mask in chosen.items() if version}
 
-    def predictions(self, day: date) -> pd.DataFrame:  # noqa: ARG002  # of the port
-        """Nobody asked the prediction service."""
-        return pd.DataFrame()
-
     def _arm(self, version: str, batch: pd.DataFrame) -> ArmTraffic:
         predictions = self._registry.load(version=version).predict(self._columns_of(batch))
-        failures = int((~np.isfinite(predictions)).sum())
-        return ArmTraffic(requests=len(batch), failures=failures, latency_ms_p50=LATENCY_MS)
+        finite = np.isfinite(predictions)
+        return ArmTraffic(
+            requests=len(batch),
+            failures=int((~finite).sum()),
+            latencies={latency_bin(LATENCY_MS): len(batch)},
+            outputs=Moments.of(predictions[finite]),
+        )
 
 
 class NoFigures:

@@ -11,18 +11,21 @@ from typing import Any
 
 from trimtab.adapters.stores import Stores
 from trimtab.domain.gate import GateDecision
-from trimtab.domain.release import GuardReport, Release
+from trimtab.domain.guards import GuardReport, Quality
+from trimtab.domain.release import Release
 from trimtab.domain.retraining import RetrainDecision
 from trimtab.domain.spec import StepSpec
 from trimtab.domain.verdict import Verdict
 from trimtab.errors import NotFoundError
 from trimtab.stages import release as releasing
+from trimtab.stages.bake import watch_bake
 from trimtab.stages.evaluate import evaluate
 from trimtab.stages.feedback import FeedbackResult, feedback
 from trimtab.stages.gate import gate
 from trimtab.stages.ingest import ingest
 from trimtab.stages.judge import judge
 from trimtab.stages.profile_batch import profile_batch
+from trimtab.stages.prospect import doubt
 from trimtab.stages.recall import recall
 from trimtab.stages.register import register
 from trimtab.stages.retrain import retrain
@@ -59,7 +62,6 @@ def label_day(day: date, stores: Stores) -> FeedbackResult:
         source=stores.source,
         lake=stores.lake,
         ledger=stores.ledger,
-        traffic=stores.traffic,
         rows=spec.rows,
         label=spec.label,
         slices=spec.slices,
@@ -84,20 +86,17 @@ def judge_day(day: date, stores: Stores) -> Verdict:
 def decide_day(day: date, stores: Stores, *, recalls: bool = True) -> RetrainDecision:
     """What the retraining policy says about a judged day; `recalls`: a former champion may be the answer."""
     spec = stores.folder.spec
-    if not recalls:
-        return retrain(day, ledger=stores.ledger, policy=spec.retrain)
-    former = partial(
-        recall,
+    known: dict[str, Any] = {"lake": stores.lake, "ledger": stores.ledger, "label": spec.label, "monitor": spec.monitor}
+    former = partial(recall, day, **known, registry=stores.registry, rows=spec.rows, gate=spec.gate)
+    return retrain(
         day,
-        lake=stores.lake,
         ledger=stores.ledger,
-        registry=stores.registry,
-        rows=spec.rows,
-        label=spec.label,
-        gate=spec.gate,
+        policy=spec.retrain,
+        train=spec.train,
         monitor=spec.monitor,
+        former=former if recalls else lambda: None,
+        doubt=partial(doubt, day, **known, window_days=spec.train.shortest_window_days),
     )
-    return retrain(day, ledger=stores.ledger, policy=spec.retrain, former=former)
 
 
 def watch_day(day: date, stores: Stores) -> RetrainDecision:
@@ -172,18 +171,21 @@ def release(
     releasing.answer_release(version, approved=True, actor=actor, comment=reason, **writes)
     spec = stores.folder.spec.release
     for step in steps if requested.previous else ():
-        releasing.begin_step(version, step, **writes)
-        report = releasing.watch_step(version, step, spec=spec, ledger=stores.ledger, traffic=stores.traffic)
+        releasing.begin_step(version, step, **writes, traffic=stores.traffic)
+        report = releasing.watch_step(
+            version, step, spec=spec, ledger=stores.ledger, traffic=stores.traffic, quality=Quality()
+        )
         if report.outcome == "trip":
             words = f"{step.name}: {'; '.join(report.reasons)}"
             return releasing.roll_back(version, **writes, actor="guard", reason=words)
-    return releasing.go_live(version, **writes, reason="all steps passed" if requested.previous else "first version")
+    reason = "all steps passed" if requested.previous else "first version"
+    return releasing.go_live(version, **writes, reason=reason, lake=stores.lake, rows=stores.folder.spec.rows)
 
 
 def bake(version: str, stores: Stores) -> GuardReport:
     """What the labels say so far about a release that is live."""
     spec = stores.folder.spec
-    return releasing.watch_bake(version, spec=spec.release, label=spec.label, ledger=stores.ledger, lake=stores.lake)
+    return watch_bake(version, spec=spec.release, label=spec.label, ledger=stores.ledger, lake=stores.lake)
 
 
 def finish_baking(version: str, stores: Stores, *, as_of: date) -> bool:

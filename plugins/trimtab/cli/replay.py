@@ -18,18 +18,11 @@ from trimtab.adapters.disk_cache import cache_folder
 from trimtab.adapters.model_folder import ModelFolder, checked, load_folder, read_mapping
 from trimtab.adapters.whole_files import write_whole
 from trimtab.cli.history import days
-from trimtab.cli.replay_policies import (
-    Plan,
-    in_worker,
-    load_month,
-    month_root,
-    months,
-    policy_folder,
-    policy_root,
-    prepare_worker,
-    run_policy,
-)
-from trimtab.cli.replay_policies import Progress as Noted
+from trimtab.cli.replay_folders import Plan
+from trimtab.cli.replay_folders import Progress as Noted
+from trimtab.cli.replay_past import load_month, month_root, months
+from trimtab.cli.replay_policies import policy_folder, policy_root, run_policy
+from trimtab.cli.replay_workers import in_worker, prepare_worker
 from trimtab.domain.replaying import COMPARED, POLICIES, Outcome, PolicySpec
 from trimtab.domain.spec import ModelSpec
 from trimtab.errors import NotFoundError, RequestError, SpecError

@@ -77,6 +77,13 @@ class Evidence:
     slices: Mapping[str, NDArray[np.object_]]
     """Name of the slicing: the slice of each row."""
 
+    @property
+    def saving(self) -> float | None:
+        """Share of the champion's loss that the challenger saves, negative if it costs; None: there is no champion."""
+        if self.champion is None or not self.champion.sum():
+            return None
+        return 1 - float(self.challenger.sum() / self.champion.sum())
+
 
 def paired_test(first: FloatArray, second: FloatArray, day: NDArray[np.object_], margin: float = 0.0) -> PairedTest:
     """Test whether losses `first` (n,) are lower than `second` (n,) + margin, with days as clusters.

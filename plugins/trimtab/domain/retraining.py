@@ -9,6 +9,8 @@ from trimtab.domain.spec import RetrainSpec
 from trimtab.domain.verdict import Status
 
 MONTH = timedelta(days=30)
+WORTH_IT = 0.5
+"""Times the ordinary wait after a trial that was worth it: nothing else had asked for what it found."""
 
 
 class Action(StrEnum):
@@ -19,6 +21,29 @@ class Action(StrEnum):
     """Release a former champion again."""
     INCIDENT = "incident"
     NOTHING = "nothing"
+
+
+class Trigger(StrEnum):
+    """What asks for a training."""
+
+    STALE = "stale"
+    """Decay that a training can mend."""
+    HARDER = "harder"
+    """Decay that it may or may not."""
+    AGE = "age"
+    SCHEDULE = "schedule"
+    RENEWAL = "renewal"
+    """So many new days that a training would learn from little or nothing that the champion has seen."""
+    DRIFT = "drift"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """An earlier training that the policy asked for."""
+
+    trigger: Trigger
+    worth_it: bool
+    """Whether the gate let it through, and it saved a share of the loss that matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +64,20 @@ class Situation:
     """Days of earlier incidents, ascending."""
     stale: str
     """In what way the errors are such as a training can mend; empty where they are not."""
+    grown: bool
+    """Whether errors are larger than they ordinarily are."""
+    doubt: str = ""
+    """Why a training would not mend that the errors have a direction."""
     release_open: bool
     """Whether a release is on its way."""
     retrained: Sequence[date]
     """Days of earlier retrainings, ascending."""
+    trials: Sequence[Trial]
+    """What those that were trainings have come to, in their order."""
     trained_on: date | None
     """Day that the champion was trained on."""
+    training_days: int
+    """Days of window and hold-out of a training; of a champion that had fewer to learn from, those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +86,103 @@ class RetrainDecision:
 
     action: Action
     reason: str
+    trigger: Trigger | None = None
+    """What asked for the training, if one is begun."""
     version: str | None = None
     """The version that is recalled."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """A training that something asks for, if so many days have passed since the last one."""
+
+    trigger: Trigger
+    reason: str
+    wait_days: float
+
+
 def decide_retraining(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
-    """Choose the action for a day; a decay within cooldown or beyond the month's budget opens no second training."""
+    """Choose the action for a day; a wish within its wait or beyond the month's budget opens no second training."""
     if situation.blocked or situation.broken:
         reason = situation.broken or "the batch is blocked; broken data is never trained on"
         return RetrainDecision(action=Action.INCIDENT, reason=reason)
-    if situation.status is Status.DECAY:
-        return _on_decay(situation, spec)
-    age = _age(situation)
-    if spec.max_age_days is not None and age is not None and age >= spec.max_age_days:
-        return _unless_busy(
-            situation, spec.cooldown_days, f"the champion is {age} days old, {spec.max_age_days} are allowed"
-        )
+    wish = _stale(situation, spec) or _timed(situation, spec) or _grown(situation, spec) or _renewal(situation, spec)
+    if wish is not None:
+        return _unless_busy(situation, spec, wish)
     if situation.alarm:
         return _on_alarm(situation, spec)
     if situation.status is Status.DRIFT:
-        return RetrainDecision(
-            action=Action.NOTHING,
-            reason=f"inputs or predictions moved while the errors did not: {situation.summary}",
-        )
-    return RetrainDecision(action=Action.NOTHING, reason=situation.summary)
+        moved = f"inputs or predictions moved while the errors did not: {situation.summary}"
+        if not spec.on_drift:
+            return RetrainDecision(action=Action.NOTHING, reason=moved)
+        wish = _Wish(trigger=Trigger.DRIFT, reason=moved, wait_days=_trial_wait(situation, spec))
+        return _unless_busy(situation, spec, wish)
+    return RetrainDecision(action=Action.NOTHING, reason=situation.doubt or situation.summary)
+
+
+def patience(trials: Sequence[Trial]) -> float:
+    """Times the ordinary wait until the next trial that no staleness asks for.
+
+    Each one that was not worth it doubles the wait, so that a model which a training cannot better is tried ever less
+    often; one that was halves it. A worthwhile training of a stale model ends the doubling: the world has changed.
+    """
+    factor = 1.0
+    for trial in trials:
+        if trial.trigger is Trigger.STALE:
+            factor = min(factor, 1.0) if trial.worth_it else factor
+        else:
+            factor = WORTH_IT if trial.worth_it else 2 * factor
+    return factor
+
+
+def _stale(situation: Situation, spec: RetrainSpec) -> _Wish | None:
+    if not situation.stale:
+        return None
+    reason = f"the model is stale: {situation.stale}"
+    return _Wish(trigger=Trigger.STALE, reason=reason, wait_days=spec.cooldown_days)
+
+
+def _timed(situation: Situation, spec: RetrainSpec) -> _Wish | None:
+    if situation.trained_on is None:
+        return None
+    age = (situation.as_of - situation.trained_on).days
+    if spec.max_age_days is not None and age >= spec.max_age_days:
+        reason = f"the champion is {age} days old, {spec.max_age_days} are allowed"
+        return _Wish(trigger=Trigger.AGE, reason=reason, wait_days=spec.cooldown_days)
+    since = (situation.as_of - _changed(situation)).days
+    if spec.every_days is not None and since >= spec.every_days:
+        reason = f"the last training is {since} days ago, and the schedule says {spec.every_days}"
+        return _Wish(trigger=Trigger.SCHEDULE, reason=reason, wait_days=0)
+    return None
+
+
+def _grown(situation: Situation, spec: RetrainSpec) -> _Wish | None:
+    if not situation.grown:
+        return None
+    why = situation.doubt or "the model does not look stale"
+    reason = f"the errors have grown, and {why}: {situation.summary}"
+    return _Wish(trigger=Trigger.HARDER, reason=reason, wait_days=_trial_wait(situation, spec))
+
+
+def _renewal(situation: Situation, spec: RetrainSpec) -> _Wish | None:
+    if situation.trained_on is None or spec.trial_after_windows is None:
+        return None
+    changed = _changed(situation)
+    since = (situation.as_of - changed).days
+    wait = spec.trial_after_windows * situation.training_days * patience(situation.trials)
+    if since < wait:
+        return None
+    reason = f"{since} days since {changed}, {wait:.0f} are the wait: a training may know what no error shows"
+    return _Wish(trigger=Trigger.RENEWAL, reason=reason, wait_days=spec.cooldown_days)
+
+
+def _changed(situation: Situation) -> date:
+    """Day of the last training, or on which a former champion came back."""
+    return max(filter(None, [situation.trained_on, *situation.retrained]))
+
+
+def _trial_wait(situation: Situation, spec: RetrainSpec) -> float:
+    return max(spec.cooldown_days, spec.harder_cooldown_days * patience(situation.trials))
 
 
 def _on_alarm(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
@@ -88,31 +194,21 @@ def _on_alarm(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
     return RetrainDecision(action=Action.INCIDENT, reason=situation.alarm)
 
 
-def _on_decay(situation: Situation, spec: RetrainSpec) -> RetrainDecision:
-    days = spec.cooldown_days if situation.stale else max(spec.cooldown_days, spec.harder_cooldown_days)
-    what = "the model is stale" if situation.stale else "the errors have grown, and the model does not look stale"
-    details = situation.stale or situation.summary
+def _unless_busy(situation: Situation, spec: RetrainSpec, wish: _Wish) -> RetrainDecision:
     within_month = [day for day in situation.retrained if situation.as_of - day < MONTH]
     if len(within_month) >= spec.max_per_month:
+        decays = wish.trigger in (Trigger.STALE, Trigger.HARDER)
         return RetrainDecision(
-            action=Action.INCIDENT,
-            reason=f"{what} after {len(within_month)} retrainings within 30 days, and "
-            f"{spec.max_per_month} are allowed: {details}",
+            action=Action.INCIDENT if decays else Action.NOTHING,
+            reason=f"{len(within_month)} retrainings within 30 days, and {spec.max_per_month} are allowed "
+            f"({wish.reason})",
         )
-    return _unless_busy(situation, days, f"{what}: {details}")
-
-
-def _unless_busy(situation: Situation, cooldown_days: int, reason: str) -> RetrainDecision:
     if situation.release_open:
-        return RetrainDecision(action=Action.NOTHING, reason=f"a release is on its way ({reason})")
-    cooled = [day for day in situation.retrained if (situation.as_of - day).days < cooldown_days]
-    if cooled:
+        return RetrainDecision(action=Action.NOTHING, reason=f"a release is on its way ({wish.reason})")
+    recent = [day for day in situation.retrained if (situation.as_of - day).days < wish.wait_days]
+    if recent:
         return RetrainDecision(
             action=Action.NOTHING,
-            reason=f"retrained on {cooled[-1]}, and the cooldown is {cooldown_days} days ({reason})",
+            reason=f"retrained on {recent[-1]}, and the wait is {wish.wait_days:.0f} days ({wish.reason})",
         )
-    return RetrainDecision(action=Action.RETRAIN, reason=reason)
-
-
-def _age(situation: Situation) -> int | None:
-    return None if situation.trained_on is None else (situation.as_of - situation.trained_on).days
+    return RetrainDecision(action=Action.RETRAIN, reason=wish.reason, trigger=wish.trigger)

@@ -45,12 +45,12 @@ class Staleness:
 UNKNOWN = Staleness(days=0, share=None, p_value=None, stale=False)
 
 
-def shift(history: Sequence[Errors]) -> float | None:
-    """Mean of prediction minus label over the last DAYS days before, weighted by rows; None if there are none.
+def shift(history: Sequence[Errors], days: int = DAYS) -> float | None:
+    """Mean of prediction minus label over the last days before, weighted by rows; None if there are none.
 
     After a release they are fewer. A shift of few days is a worse forecast, which makes the model look less stale.
     """
-    last = list(history)[-DAYS:]
+    last = list(history)[-days:]
     rows = sum(day.rows for day in last)
     return sum(day.bias * day.rows for day in last) / rows if rows else None
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class RetrainBranchOperator(BaseBranchOperator):
     """Ask the retraining policy about a day's verdict and follow the branch of its action.
 
-    Where a training would be the answer, former champions are tried first on the last labelled days.
+    Where a training would be the answer, former champions are tried first on the last labelled days; where a stale
+    model asks for it, also whether the window of a training is short enough to follow.
 
     Args:
         model: Name of the model folder.
@@ -39,6 +40,7 @@ class RetrainBranchOperator(BaseBranchOperator):
 
     def choose_branch(self, context: "Context") -> list[str]:
         """Call the stage `retrain`; the task ids to follow."""
+        from trimtab.stages.prospect import doubt  # noqa: PLC0415
         from trimtab.stages.recall import recall  # noqa: PLC0415
         from trimtab.stages.retrain import retrain  # noqa: PLC0415
 
@@ -57,7 +59,24 @@ class RetrainBranchOperator(BaseBranchOperator):
                 gate=spec.gate,
                 monitor=spec.monitor,
             )
-            decision = retrain(day, ledger=stores.ledger, policy=spec.retrain, former=former)
+            doubted = partial(
+                doubt,
+                day,
+                lake=stores.lake,
+                ledger=stores.ledger,
+                label=spec.label,
+                monitor=spec.monitor,
+                window_days=spec.train.shortest_window_days,
+            )
+            decision = retrain(
+                day,
+                ledger=stores.ledger,
+                policy=spec.retrain,
+                train=spec.train,
+                monitor=spec.monitor,
+                former=former,
+                doubt=doubted,
+            )
         self.log.info("%s: %s", decision.action, decision.reason)
         context["ti"].xcom_push("decision", as_json(decision))
         return self.branches[decision.action.value]

@@ -32,12 +32,14 @@ def gate(
         lake=lake, ledger=ledger, registry=registry, trainer=trainer, rows=rows, slices=slices, label=label,
         gate=gate_spec,
     )  # fmt: skip
-    decision = decide_and_prove(_evidence(comparison, label.task), gate_spec, seed)
+    evidence = _evidence(comparison, label.task)
+    decision = decide_and_prove(evidence, gate_spec, seed)
     payload: Payload = {
         "champion": comparison.champion_version,
         "judged": judged(taken, trainer),
         "checks": [{"name": c.name, "outcome": c.outcome.value, "reason": c.reason} for c in decision.checks],
         "summary": decision.summary,
+        "saving": evidence.saving,
     }
     kind = "promoted" if decision.promote else "refused"
     record(ledger, Draft(stream="gate", subject=training_id, kind=kind, as_of=taken.as_of, payload=payload))

@@ -1,16 +1,17 @@
 """Apply the retraining policy to a day's verdict, and record the decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 
+from trimtab.domain.diagnosis import Advice
 from trimtab.domain.journal import Draft, Entry, Ledger, Payload, record
 from trimtab.domain.release import releases, routing
-from trimtab.domain.retraining import Action, RetrainDecision, Situation, decide_retraining
-from trimtab.domain.spec import RetrainSpec
-from trimtab.domain.triage import Advice
+from trimtab.domain.retraining import Action, RetrainDecision, Situation, Trial, Trigger, decide_retraining
+from trimtab.domain.spec import MonitorSpec, RetrainSpec, TrainSpec
 from trimtab.domain.verdict import Status
 from trimtab.errors import NotFoundError
-from trimtab.stages.judge import staleness_of, triage_of
+from trimtab.stages.judge import finding_json, staleness_of, triage_of
 from trimtab.stages.recall import Recall
 
 CHANGES = (Action.RETRAIN, Action.RECALL)
@@ -25,10 +26,19 @@ def verdict_of(day: date, ledger: Ledger) -> Entry | None:
 
 FormerChampion = Callable[[], Recall | None]
 """Looks for a former champion that is better; only asked where a training would be the answer."""
+Doubt = Callable[[], str]
+"""Says why a training would not mend a stale model; only asked where it would be the answer. Empty: it may."""
 
 
 def retrain(
-    as_of: date, *, ledger: Ledger, policy: RetrainSpec, former: FormerChampion = lambda: None
+    as_of: date,
+    *,
+    ledger: Ledger,
+    policy: RetrainSpec,
+    train: TrainSpec,
+    monitor: MonitorSpec,
+    former: FormerChampion = lambda: None,
+    doubt: Doubt = lambda: "",
 ) -> RetrainDecision:
     """Decide what to do about the verdict of a day; repeating it gives the same decision.
 
@@ -39,13 +49,21 @@ def retrain(
     verdict = verdict_of(as_of, ledger)
     if verdict is None:
         raise NotFoundError(f"{as_of} has no verdict. Run the task 'judge' of that day first.")
-    decision = decide_retraining(_situation(as_of, verdict, ledger), policy)
     if made and made[-1].payload.get("verdict") == verdict.sequence:
         return _decision(made[-1])
+    situation = _situation(as_of, verdict, ledger, train, monitor)
+    decision = decide_retraining(situation, policy)
+    if decision.trigger is Trigger.STALE and (why := doubt()):
+        decision = decide_retraining(replace(situation, stale="", doubt=why), policy)
     if decision.action is Action.RETRAIN and (better := former()):
         reason = f"{better.reason}: {decision.reason}"
-        decision = RetrainDecision(action=Action.RECALL, reason=reason, version=better.version)
-    payload: Payload = {"reason": decision.reason, "verdict": verdict.sequence, "version": decision.version}
+        decision = replace(decision, action=Action.RECALL, reason=reason, version=better.version)
+    payload: Payload = {
+        "reason": decision.reason,
+        "verdict": verdict.sequence,
+        "trigger": decision.trigger,
+        "version": decision.version,
+    }
     draft = Draft(
         stream="retraining", subject=as_of.isoformat(), kind=decision.action.value, as_of=as_of, payload=payload
     )
@@ -58,6 +76,7 @@ def _decision(entry: Entry) -> RetrainDecision:
     return RetrainDecision(
         action=Action(entry.kind),
         reason=str(entry.payload["reason"]),
+        trigger=_trigger(entry),
         version=None if version is None else str(version),
     )
 
@@ -71,12 +90,13 @@ def open_incident(as_of: date, reason: str, *, ledger: Ledger) -> None:
     )
 
 
-def _situation(as_of: date, verdict: Entry, ledger: Ledger) -> Situation:
+def _situation(as_of: date, verdict: Entry, ledger: Ledger, train: TrainSpec, monitor: MonitorSpec) -> Situation:
     batch = ledger.entries("batch", as_of.isoformat())
     entries = ledger.entries("release")
     champion = routing(entries).champion
     requested = [entry for entry in entries if entry.subject == champion and entry.kind == "requested"]
-    decided = ledger.entries("retraining")
+    trained_on = requested[0].as_of if requested else None
+    decided = [entry for entry in ledger.entries("retraining") if entry.as_of < as_of]
     diagnosis, age = triage_of(verdict), staleness_of(verdict)
     return Situation(
         as_of=as_of,
@@ -85,9 +105,49 @@ def _situation(as_of: date, verdict: Entry, ledger: Ledger) -> Situation:
         blocked=bool(batch) and batch[-1].kind == "blocked",
         broken=diagnosis.summary if diagnosis.advice is Advice.QUARANTINE else "",
         alarm=diagnosis.summary if diagnosis.advice is Advice.INCIDENT else "",
-        alarmed=sorted(entry.as_of for entry in decided if entry.kind == Action.INCIDENT and entry.as_of < as_of),
+        alarmed=sorted(entry.as_of for entry in decided if entry.kind == Action.INCIDENT),
         stale=age.summary if age.stale else "",
+        grown=_has_grown(verdict, stale=age.stale),
         release_open=any(release.is_open for release in releases(entries).values()),
-        retrained=sorted(entry.as_of for entry in decided if entry.kind in CHANGES and entry.as_of < as_of),
-        trained_on=requested[0].as_of if requested else None,
+        retrained=sorted(entry.as_of for entry in decided if entry.kind in CHANGES),
+        trials=_trials(decided, ledger, monitor.smallest_saving),
+        trained_on=trained_on,
+        training_days=_training_days(trained_on, ledger, train),
     )
+
+
+def _has_grown(verdict: Entry, *, stale: bool) -> bool:
+    """A verdict is also one of decay if the model is stale and its errors are what they ordinarily are."""
+    if verdict.kind != Status.DECAY or not stale:
+        return verdict.kind == Status.DECAY
+    findings = finding_json.validate_python(verdict.payload.get("findings", []))
+    return any(finding.flagged and finding.kind == "error" for finding in findings)
+
+
+def _trials(decided: Sequence[Entry], ledger: Ledger, smallest_saving: float) -> Sequence[Trial]:
+    """The policy's trainings that the gate has answered, and whether they were worth it."""
+    answers = {entry.as_of: entry for entry in ledger.entries("gate")}
+    return [
+        Trial(trigger=trigger, worth_it=_worth_it(answers[entry.as_of], smallest_saving))
+        for entry in decided
+        if entry.kind == Action.RETRAIN and entry.as_of in answers and (trigger := _trigger(entry))
+    ]
+
+
+def _worth_it(answer: Entry, smallest_saving: float) -> bool:
+    saving = answer.payload.get("saving")
+    return answer.kind == "promoted" and isinstance(saving, float) and saving >= smallest_saving
+
+
+def _trigger(entry: Entry) -> Trigger | None:
+    said = entry.payload.get("trigger")
+    return None if said is None else Trigger(str(said))
+
+
+def _training_days(trained_on: date | None, ledger: Ledger, train: TrainSpec) -> int:
+    """Days that a training takes; of a champion that was trained when there were fewer, those."""
+    window = max(candidate.window_days for candidate in train.candidates)
+    known = [entry.as_of for entry in ledger.entries("batch")]
+    if trained_on is not None and known:
+        window = min(window, max((trained_on - min(known)).days, 1))
+    return window + train.holdout_days
