@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 from trimtab.hooks.stores import model_folders
+from trimtab.operators.collect import CollectOperator
 from trimtab.operators.feedback import FeedbackOperator
 from trimtab.operators.ingest import IngestOperator
 from trimtab.operators.judge import JudgeOperator
@@ -49,10 +50,11 @@ for folder in model_folders():
         validate = ValidateOperator(task_id="validate", model=model)
         score = ScoreOperator(task_id="score", model=model)
         profile_batch = ProfileBatchOperator(task_id="profile_batch", model=model)
+        collect = CollectOperator(task_id="collect", model=model)
         feedback = FeedbackOperator(task_id="feedback", model=model)
         judge = JudgeOperator(
             task_id="judge", model=model, outlets=[Asset(f"{model}.verdict", uri=f"trimtab://{model}/verdict")]
         )
 
         wait >> ingest >> validate >> score >> profile_batch >> judge
-        wait >> feedback >> judge
+        [wait, collect] >> feedback >> judge

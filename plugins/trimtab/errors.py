@@ -79,5 +79,11 @@ class RequestError(TrimtabError, ValueError):
     """A request to the prediction service, or to one of its clients, cannot be answered as it stands."""
 
 
+class OverloadedError(TrimtabError, RuntimeError):
+    """More is asked of the prediction service than it can answer in time."""
+
+    retryable: ClassVar[bool] = True
+
+
 class StartupError(TrimtabError, RuntimeError):
-    """A server that `trimtab up` starts is running already, has ended, or is not ready in time."""
+    """A server that is to be started is running already, has ended, or is not ready in time."""

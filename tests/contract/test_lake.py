@@ -17,7 +17,7 @@ NEXT = DAY + timedelta(days=1)
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+def lake(tmp_path: Path) -> DeltaLake:
     return DeltaLake(str(tmp_path), "m")
 
 
@@ -165,3 +165,55 @@ def test_any_column_comes_back_and_is_equal_to_itself(
     version = lake.version("labels")
     lake.write("labels", DAY, content)
     assert lake.version("labels") == version
+
+
+def dated(*days: date, start: int = 0) -> pd.DataFrame:
+    return frame(*range(start, start + len(days)), _day=[day.isoformat() for day in days])
+
+
+def test_appended_rows_go_to_their_days_beside_what_is_there(lake: DeltaLake) -> None:
+    lake.write("labels", DAY, frame(9), part="batch")
+    lake.append("labels", dated(NEXT, DAY, DAY), "online", log="a", number=1)
+    lake.append("labels", dated(DAY, start=3), "online", log="a", number=2)
+    assert values(lake, DAY, NEXT) == [9, 1, 2, 3, 0]
+    assert values(lake, part="online") == [1, 2, 3]
+    lake.write("labels", DAY, frame(8), part="batch")
+    assert values(lake) == [8, 1, 2, 3]
+    assert lake.days("labels") == [DAY, NEXT]
+
+
+def test_batch_of_a_log_is_appended_once_to_each_table(lake: DeltaLake) -> None:
+    for _ in range(3):
+        lake.append("labels", dated(DAY), "online", log="a", number=5)
+    version = lake.version("labels")
+    lake.append("labels", dated(DAY), "online", log="a", number=4)
+    assert (lake.version("labels"), values(lake)) == (version, [0])
+    assert [lake.last_number("labels", log) for log in ("a", "b")] == [5, 0]
+    assert lake.last_number("served", "a") == 0
+    lake.append("labels", dated(DAY), "online", log="b", number=1)
+    lake.append("served", dated(DAY), "online", log="a", number=5)
+    assert values(lake) == [0, 0]
+    assert len(lake.read("served", DAY, DAY)) == 1
+
+
+def test_what_was_appended_is_known_after_many_other_commits(lake: DeltaLake) -> None:
+    """Beyond the log's checkpoints, and beside days that are written anew."""
+    lake.append("labels", dated(DAY), "online", log="a", number=1)
+    for number in range(12):
+        lake.write("labels", NEXT, frame(number))
+    lake.append("labels", dated(DAY), "online", log="a", number=1)
+    assert values(lake) == [0]
+
+
+def test_append_of_nothing_makes_no_table(lake: DeltaLake) -> None:
+    lake.append("labels", dated(), "online", log="a", number=1)
+    assert lake.version("labels") == -1
+
+
+def test_appended_columns_may_change(lake: DeltaLake) -> None:
+    lake.append("labels", dated(DAY), "online", log="a", number=1)
+    lake.append("labels", dated(DAY).assign(extra="x", value=None), "online", log="a", number=2)
+    lake.append("labels", dated(DAY), "online", log="a", number=3)
+    found = lake.read("labels", DAY, DAY)
+    assert found["value"].isna().tolist() == [False, True, False]
+    assert found["extra"].isna().tolist() == [True, False, True]

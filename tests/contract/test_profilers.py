@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from trimtab.adapters.arrow_profiler import parquet_bins, profile_batches, profile_parquet
+from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import Column
-from trimtab.domain.profiles import ColumnBins, ColumnProfile, Profile, bins_of, profile
+from trimtab.domain.counting import profile
+from trimtab.domain.profiles import ColumnBins, ColumnProfile, Profile
 from trimtab.errors import DataContractError, NotFoundError, SourceUnreadableError
 
 if TYPE_CHECKING:

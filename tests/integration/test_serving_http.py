@@ -89,14 +89,33 @@ def test_client_gets_predictions_with_version_and_id(url: str) -> None:
     assert len(unnamed.request_id) == 36
 
 
-def test_client_says_what_is_wrong_with_the_rows(url: str) -> None:
+def test_client_says_what_is_wrong_with_single_rows_and_has_the_others(url: str) -> None:
     rows = [flights(1)[0], {**flights(1)[0], "distance": "far"}]
+    with PredictionClient(url, TOKEN) as client:
+        answer = client.predict(MODEL, rows)
+    assert [str(problem) for problem in answer.problems] == ["row 1: distance must be a number, got 'far'"]
+    assert [row.prediction is None for row in answer.predictions] == [False, True]
+
+
+def test_client_says_what_is_wrong_with_all_rows(url: str) -> None:
+    rows = [{**flights(1)[0], "distance": "far"}]
     with PredictionClient(url, TOKEN) as client, pytest.raises(RequestError) as caught:
         client.predict(MODEL, rows, request_id="bad-one")
     assert str(caught.value) == (
-        "Prediction of 'flight_air_time' was refused with status 422 (request bad-one): 1 problem; nothing was "
-        "predicted. Mend the rows and send them again. row 1: distance must be a number, got 'far'. Mend the rows."
+        "Prediction of 'flight_air_time' was refused with status 422 (request bad-one): The row cannot be predicted. "
+        "Mend and send again. row 0: distance must be a number, got 'far'."
     )
+
+
+def test_client_tells_what_became_of_answers(service: Service, url: str) -> None:
+    with PredictionClient(url, TOKEN) as client:
+        asked = client.predict(MODEL, flights(2))
+        known = {"request_id": asked.request_id, "row": 0}
+        told = client.feedback(MODEL, [{**known, "kind": "label", "value": 150.0}, {**known, "kind": "odd"}])
+        with pytest.raises(RequestError, match="Feedback on 'flight_air_time' was refused with status 422 .*None of"):
+            client.feedback(MODEL, [{"kind": "click"}])
+    assert (told.taken, [problem.row for problem in told.problems]) == (1, [1])
+    assert any(asked.request_id in file.read_text() for file in service.traffic.rglob("outcomes/*"))
 
 
 @pytest.mark.parametrize(
@@ -104,8 +123,8 @@ def test_client_says_what_is_wrong_with_the_rows(url: str) -> None:
     [
         ("wrong", MODEL, 1, "status 401 .*Give a token"),
         (TOKEN, "other", 1, "There is no model 'other'. Served here: flight_air_time. Ask for a model that is served."),
-        (TOKEN, MODEL, 20_000, "status 413 .*Send fewer rows at a time"),
-        (TOKEN, MODEL, 1001, "status 422 .*row None: rows: List should have at most 1000 items"),
+        (TOKEN, MODEL, 20_000, "status 413 .*Send fewer"),
+        (TOKEN, MODEL, 1001, "status 422 .*The body is not right. rows: must have at most 1000 items"),
     ],
 )
 def test_client_says_what_to_do(url: str, token: str, model: str, count: int, message: str) -> None:
@@ -192,7 +211,7 @@ def test_connection_is_good_for_another_request_after_a_refusal(url: str) -> Non
     with httpx.Client(base_url=url, headers=BEARER) as http:
         for body in (b"{", b" " * 5_000_000, b"{}"):
             answer = http.post(f"/models/{MODEL}/predict", content=body, headers={"Content-Type": "application/json"})
-            assert answer.status_code in (413, 422)
+            assert answer.status_code in (400, 413, 422)
         assert http.post(f"/models/{MODEL}/predict", json={"rows": flights(1)}).status_code == 200
 
 

@@ -1,5 +1,8 @@
 """A model's package opens only as what was stored, and holds nothing that runs by itself."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -28,6 +31,14 @@ def test_opened_package_predicts_as_the_estimator_that_was_packed() -> None:
     assert opened.spec == load_folder(FLIGHTS).spec
     assert list(opened.features(rows)) == list(opened.spec.features.names)
     assert list(opened.reference.days) == ["2013-01-01"]
+
+
+def test_same_training_gives_the_same_package_in_another_process() -> None:
+    """The ledger names a version by its digest, so a training that is repeated must come to the same."""
+    code = "import doubles, trimtab.adapters.model_package as p; print(p.digest(doubles.tiny_package(0)))"
+    variables = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
+    printed = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert printed.stdout.split()[-1] == digest(tiny_package(0))
 
 
 def test_missing_planes_and_unknown_categories_are_predicted_too() -> None:

@@ -1,11 +1,13 @@
 """What the prediction service makes of bodies, good and bad."""
 
 import asyncio
+import gzip
 import json
-import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -13,13 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trimtab.adapters.model_folder import parse_spec
+from trimtab.adapters.outcome_log import OutcomeWriter
+from trimtab.adapters.traffic_log import TrafficWriter
+from trimtab.domain.columns import Columns
+from trimtab.domain.metrics import FloatArray
 from trimtab.domain.spec import ModelSpec
-from trimtab.serving.messages import example, request_type
+from trimtab.serving.app import create_app
+from trimtab.serving.messages import example, request_type, row_type
+from trimtab.serving.model_server import ModelServer
 from unit.serving_doubles import (
     MODEL,
+    NOW,
     Row,
+    Running,
     Service,
-    client,
+    SpoiledPredictor,
     columns_of,
     content_digest,
     flights,
@@ -30,37 +40,6 @@ from unit.serving_doubles import (
 
 PATH = f"/models/{MODEL}/predict"
 JSON = {"Content-Type": "application/json"}
-
-
-class Running:
-    """A service that is asked from outside its event loop, and runs until it is closed."""
-
-    def __init__(self, service: Service, **app_settings: Any) -> None:  # of create_app
-        self.service = service
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(app_settings)), daemon=True)
-        self._thread.start()
-        self._ready.wait(60)
-
-    async def _run(self, app_settings: dict[str, Any]) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with client(self.service.app(**app_settings)) as self.http:
-            self._ready.set()
-            await self._over.wait()
-
-    def _do(self, coroutine: Any) -> httpx.Response:  # of httpx
-        answer: httpx.Response = asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
-        return answer
-
-    def post(self, path: str = PATH, **kwargs: Any) -> httpx.Response:  # of httpx
-        return self._do(self.http.post(path, **kwargs))
-
-    def get(self, path: str) -> httpx.Response:
-        return self._do(self.http.get(path))
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +73,9 @@ def test_rows_are_answered_in_their_order_as_the_model_itself_predicts_them(runn
     assert answer.json() == {
         "request_id": "order-1",
         "model": MODEL,
+        "routing": running.service.server.state.routing,
         "predictions": [{"prediction": value, "version": "1", "arm": "champion"} for value in expected],
+        "problems": [],
     }
 
 
@@ -112,6 +93,11 @@ def test_request_id_comes_from_the_body_then_from_the_header_then_from_the_servi
 def test_missing_optional_columns_may_be_null_or_left_out(running: Running) -> None:
     rows = [changed(tailnum=None, seats=None, plane_year=None), without("tailnum"), without("seats")]
     assert running.post(json={"rows": rows}).status_code == 200
+
+
+def test_category_that_the_model_has_never_seen_is_answered(running: Running) -> None:
+    answer = running.post(json={"rows": [changed(carrier="ZZ", dest="", origin="日本 😀")]})
+    assert (answer.status_code, answer.json()["problems"]) == (200, [])
 
 
 def test_whole_numbers_may_be_written_as_floats(running: Running) -> None:
@@ -144,20 +130,43 @@ def test_whole_numbers_may_be_written_as_floats(running: Running) -> None:
         (None, None, "must be an object of columns, got null"),
     ],
 )
-def test_bad_row_is_refused_with_its_reason_and_nothing_is_predicted(
+def test_bad_row_gets_its_reason_and_the_others_are_answered(
     running: Running, row: Row, column: str | None, problem: str
 ) -> None:
+    good = flights(2)
+    answer = running.post(json={"rows": [good[0], row, good[1]]})
+    assert answer.status_code == 200, answer.text
+    body, alone = answer.json(), running.post(json={"rows": good}).json()
+    assert body["problems"] == [{"row": 1, "column": column, "problem": problem}]
+    assert [body["predictions"][place] for place in (0, 2)] == alone["predictions"]
+    assert body["predictions"][1] == {"prediction": None, "version": None, "arm": None}
+
+
+def test_nothing_is_logged_of_a_request_whose_rows_are_all_wrong(running: Running) -> None:
     before = content_digest(running.service.traffic)
-    answer = running.post(json={"rows": [flights(1)[0], row, flights(1)[0]]})
-    assert problems_of(answer) == [(1, column, problem)]
+    answer = running.post(json={"rows": [changed(distance="far"), without("carrier")], "request_id": "all-wrong"})
+    assert problems_of(answer) == [(0, "distance", "must be a number, got 'far'"), (1, "carrier", "is missing")]
+    assert answer.json()["reason"] == "None of the 2 rows can be predicted. Mend and send again."
+    assert answer.headers["X-Request-Id"] == answer.json()["request_id"] == "all-wrong"
     assert content_digest(running.service.traffic) == before
+
+
+def test_row_is_logged_under_its_place_in_the_request(tmp_path: Path) -> None:
+    service = new_service(tmp_path)
+    service.go_live("1")
+    service.server.refresh()
+    asked = Running(service)
+    asked.post(json={"rows": [changed(distance="far"), flights(1)[0], {}, flights(1)[0]]})
+    asked.close()
+    lines = [json.loads(line) for file in service.traffic.rglob("*.jsonl") for line in file.read_text().splitlines()]
+    assert [line["row"] for line in lines] == [1, 3]
 
 
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (b"", 422),
-        (b"{", 422),
+        (b"", 400),
+        (b"{", 400),
         (b"null", 422),
         (b"[]", 422),
         (b"7", 422),
@@ -173,13 +182,18 @@ def test_bad_row_is_refused_with_its_reason_and_nothing_is_predicted(
         (b'{"rows": [{"distance": ' + b"9" * 4000 + b"}]}", 422),
         (b'{"rows": [{"distance": ' + b"9" * 9000 + b"}]}", 400),
         (b'{"rows": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
-        (b'{"rows": ' + b"[" * 600 + b"]" * 600 + b"}", 422),
-        (b'{"rows": [{"carrier": "\\ud800"}]}', 422),
-        (b'{"rows": [{"\\ud800": 1}]}', 422),
-        (b'{"\\ud800": 1}', 422),
+        (b'{"rows": ' + b"[" * 600 + b"]" * 600 + b"}", 400),
+        (b'{"rows": [{"carrier": "\\ud800"}]}', 400),
+        (b'{"rows": [{"\\ud800": 1}]}', 400),
+        (b'{"\\ud800": 1}', 400),
         (b'{"rows": [{"carrier": "\xff"}]}', 400),
         (b"\xff\xfe\x00", 400),
-        (b"\x00" * 100, 422),
+        (b"\x00" * 100, 400),
+        (b'\xef\xbb\xbf{"rows": [{}]}', 400),
+        ('{"rows": [{}]}'.encode("utf-16"), 400),
+        (b'{"rows": [{}]} {"rows": [{}]}', 400),
+        (b'{"rows": [{"carrier": "a\x00b"}]}', 400),
+        (b'{"rows": [{}], "rows": 5}', 422),
         (b'{"rows": [{}], "request_id": "' + b"x" * 101 + b'"}', 422),
         (b'{"rows": [{}], "request_id": 5}', 422),
         (b'{"rows": [{}], "more": 5}', 422),
@@ -193,16 +207,35 @@ def test_body_that_makes_no_sense_is_refused_as_the_clients_fault(running: Runni
     assert len(answer.content) < 10_000
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", "application/xml", "nonsense"])
-def test_body_that_is_not_declared_as_json_is_refused(running: Running, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "multipart/form-data", "application/xml", "nonsense", "", "application/json; charset=latin-1"],
+)
+def test_body_that_is_not_declared_as_json_in_utf8_is_refused(running: Running, kind: str) -> None:
     answer = running.post(content=json.dumps({"rows": flights(1)}), headers={"Content-Type": kind})
-    assert answer.status_code == 422
+    assert (answer.status_code, set(answer.json())) == (415, {"request_id", "reason", "rows"})
 
 
-def test_refusal_lists_at_most_a_hundred_problems_and_says_how_many_there_are(running: Running) -> None:
-    answer = running.post(json={"rows": [{}] * 1000})
-    assert answer.json()["reason"].startswith("10000 problems;")
-    assert len(answer.json()["rows"]) == 100
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=UTF-8", 'APPLICATION/JSON;charset="utf-8"', "application/x+json"]
+)
+def test_json_may_be_declared_in_all_ways(running: Running, kind: str) -> None:
+    body = json.dumps({"rows": flights(1)})
+    assert running.post(content=body, headers={"Content-Type": kind}).status_code == 200
+
+
+def test_of_a_column_that_is_written_twice_the_last_value_counts_in_good_and_bad_requests(running: Running) -> None:
+    row = json.dumps(flights(1)[0])
+    twice = row[:-1] + ', "distance": 700.0}'
+    alone = running.post(content=f'{{"rows": [{twice}]}}', headers=JSON).json()
+    beside = running.post(content=f'{{"rows": [{twice}, {{}}]}}', headers=JSON).json()
+    plain = running.post(json={"rows": [changed(distance=700.0)]}).json()
+    assert alone["predictions"][0] == beside["predictions"][0] == plain["predictions"][0]
+
+
+def test_every_row_has_a_reason_and_none_has_more_than_three(running: Running) -> None:
+    found = running.post(json={"rows": [{}] * 1000}).json()["rows"]
+    assert [problem["row"] for problem in found] == [row for row in range(1000) for _ in range(3)]
 
 
 @pytest.mark.parametrize(("count", "status"), [(1, 200), (1000, 200), (1001, 422)])
@@ -225,7 +258,7 @@ def test_body_beyond_the_limit_is_refused_whether_or_not_its_length_is_declared(
     chunked = running.post(content=chunks(), headers=JSON)
     fits = running.post(content=b" " * 2**20, headers=JSON)
     lying = running.post(content=b"{}", headers={**JSON, "Content-Length": "9" * 30})
-    assert [answer.status_code for answer in (declared, chunked, fits, lying)] == [413, 413, 422, 413]
+    assert [answer.status_code for answer in (declared, chunked, fits, lying)] == [413, 413, 400, 413]
     assert "at most 1048576 bytes" in chunked.json()["reason"]
 
 
@@ -239,6 +272,39 @@ def test_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
     answer = asked.post(content=trickle(), headers=JSON)
     asked.close()
     assert (answer.status_code, answer.json()["reason"]) == (408, "The body must arrive within 0.05 s. Send it again.")
+
+
+def test_answer_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    def slow(_rows: Columns, values: FloatArray) -> FloatArray:
+        time.sleep(1)
+        return values
+
+    service = new_service(tmp_path)
+    service.registry.special["1"] = SpoiledPredictor(1, slow)
+    service.go_live("1")
+    service.server.refresh()
+    asked = Running(service, answer_timeout_s=0.2)
+    answer = asked.post(json={"rows": flights(1)})
+    asked.close()
+    assert (answer.status_code, answer.json()["reason"]) == (503, "There was no answer within 0.2 s.")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_what_feature_code_raises_is_not_shown(tmp_path: Path) -> None:
+    def secretive(_rows: Columns, _values: FloatArray) -> FloatArray:
+        raise KeyError("/etc/secret")
+
+    service = new_service(tmp_path)
+    service.registry.special["1"] = SpoiledPredictor(1, secretive)
+    service.go_live("1")
+    service.server.refresh()
+    asked = Running(service)
+    answer = asked.post(json={"rows": flights(2)})
+    asked.close()
+    assert answer.status_code == 422
+    assert "secret" not in answer.text
+    assert "KeyError" not in answer.text
+    assert any("/etc/secret" in file.read_text() for file in service.traffic.rglob("*.jsonl"))
 
 
 def test_unknown_model_and_unknown_path_are_not_found(running: Running) -> None:
@@ -263,7 +329,9 @@ def test_no_body_whatever_is_the_services_fault(running: Running, changes: Row, 
     answer = running.post(content=json.dumps(body).encode(), headers=JSON)
     assert answer.status_code in (200, 400, 422), answer.text
     if answer.status_code == 200:
-        assert [version_of(row["prediction"]) for row in answer.json()["predictions"]] == ["1", "1"]
+        rows = answer.json()["predictions"]
+        assert version_of(rows[0]["prediction"]) == "1"
+        assert (rows[1]["prediction"] is None) == bool(answer.json()["problems"])
     else:
         assert answer.json()["reason"]
 
@@ -291,12 +359,18 @@ def test_no_valid_numbers_whatever_are_the_services_fault(running: Running, numb
     assert answer.status_code in (200, 422), answer.text
 
 
-def test_published_example_is_answered_as_it_stands(running: Running) -> None:
+def test_published_examples_are_answered_as_they_stand(running: Running) -> None:
     document = running.get("/openapi.json").json()
-    (name,) = [path for path in document["paths"] if path.endswith("/predict")]
-    (body,) = document["paths"][name]["post"]["requestBody"]["content"]["application/json"]["schema"]["examples"]
-    answer = running.post(name, json=body)
-    assert answer.status_code == 200, answer.text
+    examples = {
+        path: operation["post"]["requestBody"]["content"]["application/json"]["schema"]["examples"]
+        for path, operation in document["paths"].items()
+        if "post" in operation
+    }
+    assert len(examples) == 6
+    for path, bodies in examples.items():
+        for body in bodies:
+            answer = running.post(path.replace("{version}", "1"), json=body)
+            assert answer.status_code == (202 if path.endswith("/feedback") else 200), answer.text
 
 
 def test_published_schema_has_the_columns_of_the_model_with_their_types(running: Running) -> None:
@@ -320,7 +394,9 @@ def odd_spec(columns: dict[str, str], event_day: dict[str, str]) -> ModelSpec:
 def test_columns_may_have_names_that_fields_of_pydantic_may_not() -> None:
     names = ["schema", "model_config", "a b", "1", "copy", "self", "rows", "ü", "values"]
     spec = odd_spec({"when": "text", **dict.fromkeys(names, "number?")}, {"kind": "column", "column": "when"})
-    body = request_type(spec).model_validate({"rows": [{"when": "2024-01-15", **dict.fromkeys(names, 1.5)}]})
+    body = request_type(spec, row_type(spec)).model_validate(
+        {"rows": [{"when": "2024-01-15", **dict.fromkeys(names, 1.5)}]}
+    )
     assert body.rows[0].values() == ("2024-01-15", *[1.5] * len(names))
 
 
@@ -340,3 +416,41 @@ def test_example_has_a_day_in_the_models_own_form(
     columns: dict[str, str], event_day: dict[str, str], expected: Row
 ) -> None:
     assert example(odd_spec(columns, event_day)) == {"rows": [expected]}
+
+
+@pytest.fixture
+def two_models(tmp_path: Path) -> Iterator[Running]:
+    service = new_service(tmp_path)
+    service.go_live("1")
+    service.server.refresh()
+    spec = folder().spec.model_copy(update={"name": "another_model"})
+    writers = TrafficWriter(tmp_path, "another_model", "w", lambda: NOW), OutcomeWriter(tmp_path, "a", "w", lambda: NOW)
+    other = ModelServer(spec, service.ledger, service.registry, *writers)
+    other.refresh()
+    models = {MODEL: service.server, spec.name: other}
+    asked = Running(cast(Service, SimpleNamespace(app=lambda: create_app(models, service.tokens))))
+    yield asked
+    asked.close()
+
+
+def test_two_models_have_routes_of_their_own_and_none_together(two_models: Running) -> None:
+    row = flights(1)[0]
+    for name in (MODEL, "another_model"):
+        assert two_models.post(f"/models/{name}/predict", json={"rows": [row]}).json()["model"] == name
+        assert two_models.post(f"/models/{name}/invocations", json={"instances": [row]}).json()["model"] == name
+        assert two_models.get(f"/v2/models/{name}").json()["name"] == name
+    alone = two_models.post("/invocations", json={"instances": [row]})
+    assert (alone.status_code, alone.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+    assert "/invocations" not in two_models.get("/openapi.json").json()["paths"]
+    assert f'model_name="{MODEL}"' in two_models.get("/metrics").text
+
+
+def test_unknown_route_of_a_known_model_is_not_an_unknown_model(running: Running) -> None:
+    answer = running.post(f"/models/{MODEL}/other", json={})
+    assert (answer.status_code, answer.json()["reason"][:21]) == (404, "There is nothing here")
+
+
+def test_compressed_body_is_refused(running: Running) -> None:
+    body = gzip.compress(json.dumps({"rows": flights(1)}).encode())
+    answer = running.post(content=body, headers={**JSON, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["reason"]) == (415, "The body must not be compressed.")

@@ -1,6 +1,7 @@
 """The page that shows the API."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import httpx
 import pytest
 
 from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
-from unit.serving_doubles import client, new_service
+from trimtab.serving.messages import Answer
+from unit.serving_doubles import MODEL, client, new_service
 
 
 @pytest.fixture
@@ -48,3 +50,36 @@ def test_no_other_file_is_served(tmp_path: Path, assets: Path, name: str) -> Non
     (page,) = pages(tmp_path, assets, f"/docs/{name}")
     assert page.status_code in (307, 404)
     assert "not to be served" not in page.text
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+
+
+def test_requests_of_the_guide_are_answered(tmp_path: Path) -> None:
+    requests = re.findall(r"curl -s \$URL(\S+) .*?-d '(\{.*?\})'\n", GUIDE, re.DOTALL)
+    service = new_service(tmp_path)
+    service.go_live("1")
+    service.server.refresh()
+
+    async def post() -> list[httpx.Response]:
+        async with client(service.app()) as http:
+            return [await http.post(path, json=json.loads(body)) for path, body in requests]
+
+    answers = asyncio.run(post())
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 202]
+    assert [answer.json().get("problems", []) for answer in answers] == [[], [], [], []]
+
+
+def test_answers_of_the_guide_have_the_form_of_answers() -> None:
+    shown = re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
+    answers = [Answer.model_validate_json(text) for text in shown]
+    assert [len(answer.problems) for answer in answers] == [0, 1]
+
+
+def test_statuses_of_the_guide_are_those_that_are_published(tmp_path: Path) -> None:
+    published = {
+        int(status)
+        for status in new_service(tmp_path).app().openapi()["paths"][f"/models/{MODEL}/predict"]["post"]["responses"]
+    }
+    listed = {int(status) for row in re.findall(r"^\| ([0-9, ]+) \|", GUIDE, re.MULTILINE) for status in row.split(",")}
+    assert listed - {405} == published

@@ -169,7 +169,7 @@ def test_registry_that_does_not_answer_leaves_in_force_what_was_loaded(service: 
     service.registry.down = True
     service.go_live("2", previous="1")
     assert not service.server.refresh()
-    assert (service.server.state.version, service.server.state.routing) == ("1", 4)
+    assert (service.server.state.version, service.server.state.routing) == ("1", 3)
     assert service.server.problem == "RegistryUnavailableError: The registry does not answer."
     service.registry.down = False
     assert service.server.refresh()
@@ -218,7 +218,13 @@ def test_version_that_needs_columns_which_requests_cannot_have_is_not_served(ser
     spec = folder().spec
     fewer = {name: kind for name, kind in spec.rows.columns.items() if name != "seats"}
     rows = spec.rows.model_copy(update={"columns": fewer})
-    server = ModelServer(spec.model_copy(update={"rows": rows}), service.ledger, service.registry, service.server._log)
+    server = ModelServer(
+        spec.model_copy(update={"rows": rows}),
+        service.ledger,
+        service.registry,
+        service.server._log,
+        service.server.outcomes,
+    )
     service.go_live("1")
     server.refresh()
     assert server.state.version is None

@@ -1,13 +1,13 @@
 """The lake on Delta tables: one table per model and kind of row, partitioned by day and part."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from trimtab.domain.ports import Table
@@ -31,15 +31,35 @@ class DeltaLake:
 
         Of two writers of one day and part at the same time the later one wins.
         """
-        content = _as_arrow(frame, day, part)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._replace(table, day, content, part)
-            except CommitFailedError:  # another writer was quicker; its content is what is replaced next
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                return
+        content = _as_arrow(frame, day.isoformat(), part)
+        _persist(lambda: self._replace(table, day, content, part))
+
+    def append(self, table: Table, rows: pd.DataFrame, part: str, *, log: str, number: int) -> None:
+        """Add rows to their days in one commit, which notes log and number; with the same note it is made once.
+
+        The note is Delta's transaction identifier (protocol, "Transaction Identifiers"): of two writers that bring the
+        same one at the same time, the table takes the first and refuses the second.
+        """
+        if len(rows):
+            content = _as_arrow(rows, rows["_day"].tolist(), part, number * 2**32)
+            _persist(lambda: self._add(table, content, log, number))
+
+    def last_number(self, table: Table, log: str) -> int:
+        """Number of the last batch that the log has added to the table."""
+        existing = self._open(table)
+        return 0 if existing is None else _last_number(existing, log)
+
+    def _add(self, table: Table, content: pa.Table, log: str, number: int) -> None:
+        existing = self._open(table) or self._create(table, content.schema)
+        if _last_number(existing, log) < number:
+            write_deltalake(
+                existing,
+                content,
+                mode="append",
+                schema_mode="merge",
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(app_transactions=[Transaction(log, number)]),
+            )
 
     def _replace(self, table: Table, day: date, content: pa.Table, part: str) -> None:
         existing = self._open(table)
@@ -119,14 +139,31 @@ _SETTINGS: Mapping[str, str | None] = MappingProxyType(
 """Half the time of a small write after a hundred days."""
 
 
-def _as_arrow(frame: pd.DataFrame, day: date, part: str) -> pa.Table:
+def _last_number(table: DeltaTable, log: str) -> int:
+    return int(table.transaction_version(log) or 0)
+
+
+def _persist(commit: Callable[[], None]) -> None:
+    """Commit; after a writer that was quicker, on top of what it has written."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            commit()
+        except CommitFailedError:
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _as_arrow(frame: pd.DataFrame, day: str | Sequence[str], part: str, first: int = 0) -> pa.Table:
+    """A frame as the table has it: rows of one day or of a day each, their order counted from `first`."""
     columns = {name: frame[name] for name in frame.columns if name not in PARTITIONS}
     content = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False).replace_schema_metadata(None)
     content = pa.table([_plain(column) for column in content.columns], names=content.column_names)
     rows = len(frame)
     return (
-        content.append_column(ORDER, pa.array(range(rows), pa.int64()))
-        .append_column("_day", pa.array([day.isoformat()] * rows, pa.string()))
+        content.append_column(ORDER, pa.array(range(first, first + rows), pa.int64()))
+        .append_column("_day", pa.array([day] * rows if isinstance(day, str) else day, pa.string()))
         .append_column("_part", pa.array([part] * rows, pa.string()))
     )
 

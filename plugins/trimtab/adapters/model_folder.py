@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
@@ -107,8 +108,11 @@ def load_folder(path: Path) -> ModelFolder:
     return ModelFolder(path, spec)
 
 
+@lru_cache(maxsize=64)
 def parse_spec(text: str, file: str) -> ModelSpec:
     """Parse the text of a model.yaml; `file` is its name in errors.
+
+    The same text is parsed once: a task meets it in the DAG file and in its own step, and a fork has its parent's.
 
     Raises:
         SpecError: As for load_folder.

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import TypeAdapter
 
+from trimtab.adapters.lean_boosting import make_lean
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE, parse_spec
+from trimtab.adapters.reproducible_skops import reproducible
 from trimtab.domain.columns import Columns, Encoder
 from trimtab.domain.feature_code import FeatureCode
 from trimtab.domain.metrics import FloatArray
@@ -137,6 +139,11 @@ class PackagedPredictor(PackagedModel):
         return prediction
 
 
+def _bare(estimator: Fitted) -> Any:
+    """What scikit-learn has fitted."""
+    return estimator.classifier if isinstance(estimator, ProbabilityOfOne) else estimator
+
+
 def load_feature_code(code: bytes, spec: ModelSpec, name: str = FEATURE_FILE) -> FeatureCode:
     """Run feature code as a module of its own, on nobody's import path.
 
@@ -167,7 +174,7 @@ def pack(
 
     document = spec.model_dump(mode="json", by_alias=True)
     return {
-        ESTIMATOR_FILE: skops.io.dumps(estimator.classifier if isinstance(estimator, ProbabilityOfOne) else estimator),
+        ESTIMATOR_FILE: reproducible(skops.io.dumps(_bare(estimator))),
         ENCODER_FILE: _encoder_json.dump_json(encoder),
         REFERENCE_FILE: _reference_json.dump_json(reference),
         FEATURE_FILE: feature_code,
@@ -215,5 +222,6 @@ def open_package(package: Package, *, expected_digest: str, name: str) -> Packag
         raise ModelIntegrityError(
             f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded."
         ) from exc
+    make_lean(estimator)
     encoder = _encoder_json.validate_json(package[ENCODER_FILE])
     return PackagedPredictor(model, encoder, as_fitted(estimator, model.spec.label.task))

@@ -1,14 +1,26 @@
-"""What clients say became of an answer: labels, corrections, overrides, retries and clicks, logged as they arrive."""
+"""What clients say became of an answer: labels, corrections, overrides, retries and clicks, durable as they arrive."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING
 
-OutcomeKind: TypeAlias = Literal["label", "correction", "override", "retry", "click"]
+from pydantic_core import to_json
+
+from trimtab.adapters.segment_files import SEGMENT_S, Clock, Line, SegmentFolder, SegmentWriter, parsed, whole_lines
+from trimtab.domain.interaction import OutcomeKind
+from trimtab.domain.ports import LogBatch, LogSink, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = "outcomes"
+TABLE: Table = "outcomes"
+COLUMNS = ("request_id", "row", "kind", "value", "feedback_id", "at", "_day")
+"""Of the lake's `outcomes`. `_day` is the day of `at`, its arrival: the row's own day is known to its prediction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,33 +32,60 @@ class Outcome:
     """Position in the request; None: all its rows."""
     kind: OutcomeKind
     value: float | str | None
-    """Of a label, a correction or an override."""
+    """Of a label, a correction or an override: as the label's column would have it."""
     feedback_id: str = ""
-    """The client's name of it: sent again under the same request, row and kind it is the same outcome."""
+    """The client's name of it. Of several under the same request, row, kind and name the last one counts."""
 
 
 class OutcomeWriter:
     """Appends the outcomes of one model for one process. Threads may share it."""
 
-    def __init__(self, folder: Path, model: str, worker: str, clock: Callable[[], datetime]) -> None:
-        """Bind to `<folder>/<model>/outcomes`; the first file is made with the first outcome.
-
-        Args:
-            folder: Folder of all traffic logs.
-            model: Name of the model.
-            worker: Name of this process, unique among those that write at the same time.
-            clock: Gives the present moment in UTC.
-        """
-        raise NotImplementedError
+    def __init__(self, folder: Path, model: str, worker: str, clock: Clock, *, segment_s: float = SEGMENT_S) -> None:
+        """Bind to `<folder>/<model>/outcomes`; see `SegmentWriter` for the arguments."""
+        self._clock = clock
+        self._segments = SegmentWriter(folder / model / FOLDER, worker, clock, segment_s=segment_s)
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
-        """Make all outcomes durable. One that is written again counts once.
+        """Make all outcomes durable together. One that is written again counts once.
 
         Raises:
             OSError: If the disk does not take them; then none of them is in the log.
         """
-        raise NotImplementedError
+        if outcomes:
+            at = self._clock().isoformat(timespec="milliseconds")
+            self._segments.append(b"".join([_line(outcome, at) for outcome in outcomes]))
 
     def close(self) -> None:
-        """Close the file; another write begins a new one."""
-        raise NotImplementedError
+        """End the segment; another write begins a new one."""
+        self._segments.close()
+
+
+class FileOutcomeLog:
+    """Reads the outcomes that all processes have written about one model."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        """Bind to the folder that the writers were given; it need not exist yet."""
+        self._segments = SegmentFolder(folder / model / FOLDER)
+
+    def batches(self, lake: LogSink) -> Iterator[LogBatch]:
+        """Outcomes that are not in the lake yet, for the one collector that is at work."""
+        for state, segments in self._segments.batches(partial(lake.last_number, TABLE)):
+            lines = [line for segment in segments for line in parsed(whole_lines(segment), segment)]
+            yield LogBatch(log=state.log, number=state.number, frames={TABLE: _frame(lines)})
+
+
+_FIELDS = tuple(Outcome.__dataclass_fields__)
+
+
+def _line(outcome: Outcome, at: str) -> bytes:
+    return to_json({**{name: getattr(outcome, name) for name in _FIELDS}, "at": at}, inf_nan_mode="null") + b"\n"
+
+
+def _frame(lines: Sequence[Line]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415  # the prediction service has no use for it
+
+    rows = []
+    for line in lines:
+        value = None if line["value"] is None else str(line["value"])
+        rows.append({**line, "value": value, "_day": line["at"][:10]})
+    return pd.DataFrame(rows, columns=[*COLUMNS]).astype({"row": "Int64"})

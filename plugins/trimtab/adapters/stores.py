@@ -1,6 +1,6 @@
 """Where lake, ledger, registry and traffic log are, and opening them for one model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,17 @@ from typing import Protocol
 from trimtab.adapters.model_folder import FEATURE_FILE, ModelFolder, find_folder
 from trimtab.domain.columns import Columns
 from trimtab.domain.journal import Ledger
-from trimtab.domain.ports import Lake, Plotter, Registry, Source, TrafficLog, Trainer, Validator
+from trimtab.domain.ports import (
+    CollectableLog,
+    Lake,
+    LogSink,
+    Plotter,
+    Registry,
+    Source,
+    TrafficLog,
+    Trainer,
+    Validator,
+)
 from trimtab.errors import NotFoundError
 
 UriOfConnection = Callable[[str], str]
@@ -173,7 +183,26 @@ class Stores:
 
     @cached_property
     def traffic(self) -> TrafficLog:
-        """What the prediction service has answered."""
+        """What the versions have answered: requests, or rows of batches, as the spec says."""
+        from trimtab.adapters.lake_traffic import LakeTraffic  # noqa: PLC0415
         from trimtab.adapters.traffic_log import FileTrafficLog  # noqa: PLC0415
 
+        if self.folder.spec.release.traffic == "batch":
+            return LakeTraffic(self.lake, self.ledger)
         return FileTrafficLog(self._addresses.traffic, self._model)
+
+    @cached_property
+    def logs(self) -> Sequence[CollectableLog]:
+        """What the prediction service writes down, to be moved into the lake."""
+        from trimtab.adapters.outcome_log import FileOutcomeLog  # noqa: PLC0415
+        from trimtab.adapters.traffic_log import FileTrafficLog  # noqa: PLC0415
+
+        folder = self._addresses.traffic
+        return FileTrafficLog(folder, self._model), FileOutcomeLog(folder, self._model)
+
+    @cached_property
+    def sink(self) -> LogSink:
+        """The lake, as logs are moved into it."""
+        from trimtab.adapters.delta_lake import DeltaLake  # noqa: PLC0415
+
+        return DeltaLake(self._addresses.lake, self._model)

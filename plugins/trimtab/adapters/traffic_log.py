@@ -1,41 +1,52 @@
-"""What the prediction service has answered: JSON lines that one process appends and others read.
+"""What the prediction service has answered: a line for each version's prediction of a row, durable before the answer.
 
-A line is in the file before its answer leaves the service. A process that is killed leaves at most one line without
-its end, which every reader passes over; the next process writes a file of its own.
+Guards read the lines as they come. `trimtab.stages.collect` moves them into the lake, and what guards need of those
+that have been moved stays behind as counts.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import os
-import threading
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic import TypeAdapter
+from pydantic_core import to_json
 
-from trimtab.domain.columns import Column, Columns
-from trimtab.domain.release import ArmTraffic, Routing
+from trimtab.adapters.segment_files import (
+    SEGMENT_BYTES,
+    SEGMENT_S,
+    Clock,
+    Line,
+    SegmentFolder,
+    SegmentWriter,
+    Summary,
+    parsed,
+    whole_lines,
+)
+from trimtab.domain.feature_code import FeatureValue
+from trimtab.domain.guards import ArmTraffic
+from trimtab.domain.latency import latency_bin
+from trimtab.domain.ports import LogBatch, LogSink
+from trimtab.domain.release import Routing
+from trimtab.domain.sequential import Moments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger(__name__)
-
-FeatureValue: TypeAlias = "float | str | None"
 LoggedArm: TypeAlias = Literal["champion", "challenger", "shadow"]
-Clock: TypeAlias = Callable[[], datetime]
 
-SEGMENT_BYTES = 64 * 2**20
-"""A file that has grown to this is followed by a new one, so that old ones can be moved away."""
-COLUMNS = ("request_id", "key", "version", "arm", "served", "route", "prediction")
-"""Of the lake's table `predictions`."""
+PREDICTION_COLUMNS = ("request_id", "row", "_key", "version", "arm", "served", "route", "prediction", "at")
+"""Of the lake's `predictions`, part `online`: a row for each prediction that did not fail."""
+SERVED_COLUMNS = ("request_id", "row", "_key", "version", "arm", "route", "features", "error", "latency_ms", "at")
+"""Of the lake's `served`: every line, with the features as JSON, since each version has its own."""
+THOUSANDTHS = 1000
+KEPT_ROUTINGS = 16
+"""Routings whose counts stay behind. Guards ask for the one in force; late lines may follow the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,130 +69,110 @@ class PredictedRow:
     error: str | None
     latency_ms: float
     """Milliseconds of the whole call of the version, whatever its number of rows."""
+    row: int = 0
+    """Position in the request, which outcomes name it by."""
     features: Mapping[str, FeatureValue] = field(default_factory=dict)
-    """As that version saw them, in its order; see `feature_rows`. Empty: they could not be computed."""
-
-
-def feature_rows(features: Columns) -> list[Mapping[str, FeatureValue]]:
-    """Features (n each) row by row (n), in values that JSON has: nan is None, an infinite number a text."""
-    columns = [_plain_values(values) for values in features.values()]
-    return [dict(zip(features, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _plain_values(values: Column) -> list[FeatureValue]:
-    return [_plain(value) for value in values.tolist()]
-
-
-def _plain(value: object) -> FeatureValue:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)):
-        if math.isfinite(value):
-            return float(value)
-        return None if math.isnan(value) else str(value)
-    return str(value)
+    """As that version saw them, of `trimtab.domain.feature_code.feature_rows`; empty: they could not be computed."""
 
 
 class TrafficWriter:
     """Appends the rows of one model for one process. Threads may share it."""
 
     def __init__(
-        self, folder: Path, model: str, worker: str, clock: Clock, *, segment_bytes: int = SEGMENT_BYTES
+        self,
+        folder: Path,
+        model: str,
+        worker: str,
+        clock: Clock,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_s: float = SEGMENT_S,
     ) -> None:
-        """Bind to `<folder>/<model>`; the first file is made with the first row.
-
-        Args:
-            folder: Folder of all traffic logs.
-            model: Name of the model.
-            worker: Name of this process, unique among those that write at the same time.
-            clock: Gives the present moment in UTC.
-            segment_bytes: Size at which a new file begins.
-        """
-        self._folder, self._worker, self._clock = folder / model, worker, clock
-        self._segment_bytes = segment_bytes
-        self._lock = threading.Lock()
-        self._file: int | None = None
-        self._size = 0
+        """Bind to `<folder>/<model>`; see `SegmentWriter` for the other arguments."""
+        self._clock = clock
+        self._segments = SegmentWriter(folder / model, worker, clock, segment_bytes=segment_bytes, segment_s=segment_s)
 
     def write(self, rows: Sequence[PredictedRow]) -> None:
-        """Hand all rows to the operating system in one call.
+        """Make all rows durable together; a call costs a sync of the disk, so write what is answered together.
 
         Raises:
             OSError: If the disk does not take them; then none of them is in the log.
         """
-        if not rows:
-            return
-        at = self._clock().isoformat(timespec="milliseconds")
-        data = b"".join(_line(row, at) for row in rows)
-        with self._lock:
-            if self._size >= self._segment_bytes:
-                self._close()
-            if self._file is None:
-                self._file = self._open()
-            self._append(self._file, data)
+        if rows:
+            at = self._clock().isoformat(timespec="milliseconds")
+            self._segments.append(b"".join([_line(row, at) for row in rows]))
 
     def close(self) -> None:
-        """Close the file; another write begins a new one."""
-        with self._lock:
-            self._close()
+        """End the segment; another write begins a new one."""
+        self._segments.close()
 
-    def _append(self, file: int, data: bytes) -> None:
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(file, data[written:])
-        except OSError:
-            # A full disk takes a part of the bytes; half a line must not meet the next one.
-            os.ftruncate(file, self._size)
-            self._close()
-            raise
-        self._size += len(data)
 
-    def _open(self) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        started = self._clock().strftime("%Y%m%dT%H%M%S%f")
-        for number in range(1000):
-            name = f"{self._worker}-{started}{f'-{number}' if number else ''}.jsonl"
-            try:
-                return os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
-            except FileExistsError:
-                continue
-        raise FileExistsError(f"{self._folder} has 1,000 files of {self._worker} that began at {started}.")
-
-    def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-        self._file, self._size = None, 0
+_FIELDS = tuple(PredictedRow.__dataclass_fields__)
 
 
 def _line(row: PredictedRow, at: str) -> bytes:
-    values = {name: getattr(row, name) for name in PredictedRow.__dataclass_fields__}
-    if not row.features:
-        del values["features"]
-    return json.dumps({**values, "at": at}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    values = {name: getattr(row, name) for name in _FIELDS}
+    values["at"] = at
+    return to_json(values, inf_nan_mode="null") + b"\n"
+
+
+_CALL = ("version", "arm", "at", "latency_ms")
+"""What the lines of one call have in common; they stand together."""
+Arms: TypeAlias = Mapping[str, ArmTraffic]
+"""Traffic by version."""
+_arms_json = TypeAdapter(dict[str, ArmTraffic])
+
+
+class _Tally:
+    """Lines of one routing by version."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._latencies: dict[str, Counter[int]] = {}
+        self._outputs: dict[str, list[float]] = {}
+        self._call: Line = {}
+        self._taken_over: set[tuple[str, int]] = set()
+
+    def add(self, line: Line) -> None:
+        """Count the next line of a segment. A row that the champion took over is none of its own."""
+        version, place = line["version"], (line["request_id"], line.get("row", 0))
+        if line["arm"] == "champion" and place in self._taken_over:
+            return
+        if line["arm"] == "challenger" and line["prediction"] is None:
+            self._taken_over.add(place)
+        self._requests[version] += 1
+        self._add_output(version, line["prediction"])
+        if any(line[name] != self._call.get(name) for name in _CALL):
+            self._latencies.setdefault(version, Counter())[latency_bin(line["latency_ms"])] += 1
+        self._call = line
+
+    def _add_output(self, version: str, prediction: float | None) -> None:
+        if prediction is None:
+            self._failures[version] += 1
+        else:
+            self._outputs.setdefault(version, []).append(prediction)
+
+    @property
+    def arms(self) -> Mapping[str, ArmTraffic]:
+        """What has been counted of each version."""
+        return {
+            version: ArmTraffic(
+                requests=requests,
+                failures=self._failures[version],
+                latencies=self._latencies[version],
+                outputs=Moments.of(np.array(self._outputs.get(version, []))),
+            )
+            for version, requests in self._requests.items()
+        }
 
 
 @dataclass(slots=True)
-class _Tally:
-    """Lines of one routing so far."""
+class _Seen:
+    """What has been read of one segment."""
 
-    route: int
-    offsets: dict[Path, int] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-    latencies: dict[str, array[float]] = field(default_factory=dict)
-
-    def add(self, line: Mapping[str, object]) -> None:
-        version, latency = str(line["version"]), line["latency_ms"]
-        self.failures[version] = self.failures.get(version, 0) + (line["prediction"] is None)
-        self.latencies.setdefault(version, array("d")).append(float(str(latency)))
-
-    def traffic(self) -> dict[str, ArmTraffic]:
-        return {
-            version: ArmTraffic(
-                requests=len(latencies), failures=self.failures[version], latency_ms_p50=float(np.median(latencies))
-            )
-            for version, latencies in self.latencies.items()
-        }
+    offset: int = 0
+    tally: _Tally = field(default_factory=_Tally)
 
 
 class FileTrafficLog:
@@ -189,64 +180,95 @@ class FileTrafficLog:
 
     def __init__(self, folder: Path, model: str) -> None:
         """Bind to the folder that the writers were given; it need not exist yet."""
-        self._folder = folder / model
-        self._tally = _Tally(route=-1)
+        self._segments = SegmentFolder(folder / model)
+        self._route = -1
+        self._seen: dict[str, _Seen] = {}
 
-    def arms(self, routing: Routing) -> Mapping[str, ArmTraffic]:
-        """Traffic of each version under that routing; a request is a row."""
-        if self._tally.route != routing.sequence:
-            self._tally = _Tally(route=routing.sequence)
-        tally = self._tally
-        for file in self._segments():
-            lines, tally.offsets[file] = _whole_lines(file, tally.offsets.get(file, 0))
-            for line in _parsed(lines, f'"route":{routing.sequence},', file):
-                tally.add(line)
-        return tally.traffic()
+    def arms(self, routing: Routing) -> Arms:
+        """Traffic of each version under that routing, whether it is in the lake yet or not."""
+        if self._route != routing.sequence:
+            self._route, self._seen = routing.sequence, {}
+        while True:
+            before = self._segments.collected
+            try:
+                self._read_on(before.segments if before else ())
+            except FileNotFoundError:
+                continue  # it was moved meanwhile
+            # Otherwise a batch was begun meanwhile: what was seen in its segments is now in the summary, too.
+            if self._segments.collected == before:
+                moved = before.summary.get(str(self._route), {}) if before else {}
+                return _together(_arms_json.validate_python(moved), *(seen.tally.arms for seen in self._seen.values()))
 
     def count(self, routing: Routing) -> int:
         """Rows that the version under test has predicted under that routing; cheap enough for a trigger."""
         return self.arms(routing).get(routing.challenger or "", ArmTraffic()).requests
 
-    def predictions(self, day: date) -> pd.DataFrame:
-        """Predictions for rows of that event day, failures left out, by file and line."""
-        import pandas as pd  # noqa: PLC0415  # a trigger counts lines and need not pay for it
+    def batches(self, lake: LogSink) -> Iterator[LogBatch]:
+        """Rows that are not in the lake yet, for the one collector that is at work."""
+        for state, segments in self._segments.batches(partial(lake.last_number, "served"), _summarize):
+            lines = [line for segment in segments for line in parsed(whole_lines(segment), segment)]
+            yield LogBatch(log=state.log, number=state.number, frames=_frames(lines))
 
-        rows = [
-            [line[name] for name in COLUMNS]
-            for file in self._segments()
-            for line in _parsed(_whole_lines(file, 0)[0], f'"day":"{day.isoformat()}"', file)
-            if line["prediction"] is not None
-        ]
-        frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
-        return frame.astype({"served": bool, "route": np.int64, "prediction": np.float64})
-
-    def _segments(self) -> list[Path]:
-        return sorted(self._folder.glob("*.jsonl"))
-
-
-def _whole_lines(file: Path, start: int) -> tuple[bytes, int]:
-    """Bytes from `start` to the end of the last whole line, and where that is."""
-    with file.open("rb") as stream:
-        stream.seek(start)
-        data = stream.read()
-    whole = data[: data.rfind(b"\n") + 1]
-    return whole, start + len(whole)
+    def _read_on(self, moved: Collection[str]) -> None:
+        here = [segment for segment in self._segments.segments if segment.name not in moved]
+        self._seen = {segment.name: self._seen.get(segment.name, _Seen()) for segment in here}
+        for segment in here:
+            seen = self._seen[segment.name]
+            lines = whole_lines(segment, seen.offset)
+            for line in parsed(lines, segment, f'"route":{self._route},'):
+                if line["route"] == self._route:
+                    seen.tally.add(line)
+            seen.offset += len(lines)
 
 
-def _parsed(lines: bytes, mark: str, file: Path) -> Iterator[Mapping[str, object]]:
-    """The lines with that field, found as bytes, which spares parsing the others.
+def _together(*parts: Arms) -> Arms:
+    whole: dict[str, ArmTraffic] = {}
+    for part in parts:
+        for version, arm in part.items():
+            whole[version] = _sum(whole.get(version, ArmTraffic()), arm)
+    return whole
 
-    A text cannot be taken for a field: JSON writes its quotes with a backslash.
-    """
-    wanted = mark.encode()
-    if wanted not in lines:
-        return
-    for line in lines.split(b"\n"):
-        if wanted not in line:
-            continue
-        try:
-            parsed = json.loads(line)
-        except ValueError:
-            logger.warning("%s has a line that is not JSON; it is left out: %r", file, line[:80])
-            continue
-        yield parsed
+
+def _sum(one: ArmTraffic, other: ArmTraffic) -> ArmTraffic:
+    return ArmTraffic(
+        requests=one.requests + other.requests,
+        failures=one.failures + other.failures,
+        latencies=Counter(one.latencies) + Counter(other.latencies),
+        outputs=one.outputs + other.outputs,
+    )
+
+
+def _summarize(before: Summary, segments: Sequence[Path]) -> Summary:
+    """Traffic by routing and version, with that of more segments, for the latest routings."""
+    tallies: dict[int, _Tally] = {}
+    for segment in segments:
+        for line in parsed(whole_lines(segment), segment):
+            tallies.setdefault(line["route"], _Tally()).add(line)
+    routes = sorted({*map(int, before), *tallies})[-KEPT_ROUTINGS:]
+    return {str(route): _both(before.get(str(route), {}), tallies.get(route)) for route in routes}
+
+
+def _both(before: Mapping[str, Any], tally: _Tally | None) -> Any:
+    arms = _together(_arms_json.validate_python(before), tally.arms if tally else {})
+    return _arms_json.dump_python({**arms}, mode="json")
+
+
+def _frames(lines: Sequence[Line]) -> Mapping[Any, pd.DataFrame]:
+    import pandas as pd  # noqa: PLC0415  # a trigger counts lines and need not pay for it
+
+    rows = [
+        {
+            **line,
+            "_key": line["key"],
+            "_day": line["day"],
+            "row": line.get("row", 0),
+            "features": to_json(line.get("features", {})).decode(),
+        }
+        for line in lines
+    ]
+    whole = pd.DataFrame(rows, columns=["_day", *dict.fromkeys([*PREDICTION_COLUMNS, *SERVED_COLUMNS])])
+    predicted = whole["prediction"].notna()
+    return {  # `served` first: it has rows in every batch, and its number is that of the log
+        "served": whole[["_day", *SERVED_COLUMNS]].astype({"latency_ms": "float64"}),
+        "predictions": whole.loc[predicted, ["_day", *PREDICTION_COLUMNS]].astype({"prediction": "float64"}),
+    }

@@ -58,7 +58,7 @@ class Encoder:
 def _categories(values: Column) -> list[str | None]:
     """Values as names of categories; a number is named like an integer where it is one."""
     return [
-        value if isinstance(value, str) else None if _is_missing(value) else _value_name(value)
+        value if isinstance(value, str) else None if _is_missing(value) else value_name(value)
         for value in values.tolist()
     ]
 
@@ -74,7 +74,7 @@ def slice_names(columns: Columns, spec: SliceSpec) -> NDArray[np.object_]:
     """The slice of each row (n,): the value itself, or the band as 'low to high'; 'missing' where there is none."""
     values = columns[spec.column]
     if not spec.edges:
-        return np.array([_value_name(value) for value in values.tolist()], dtype=object)
+        return np.array([value_name(value) for value in values.tolist()], dtype=object)
     bands = _band_names(spec.edges)
     numbers = np.asarray(values, dtype=np.float64)
     names: NDArray[np.object_] = np.array([bands[index] for index in np.digitize(numbers, spec.edges)], dtype=object)
@@ -92,7 +92,7 @@ def row_keys(columns: Columns, key: Sequence[str]) -> NDArray[np.object_]:
 
     A '|' inside one of several parts is written as '\|', so that two keys never look the same.
     """
-    parts = [[_value_name(value) for value in columns[name].tolist()] for name in key]
+    parts = [[value_name(value) for value in columns[name].tolist()] for name in key]
     if len(parts) > 1:
         parts = [[value.replace("\\", "\\\\").replace("|", "\\|") for value in part] for part in parts]
     return np.array(["|".join(row) for row in zip(*parts, strict=True)], dtype=object)
@@ -102,7 +102,8 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and np.isnan(value))
 
 
-def _value_name(value: object) -> str:
+def value_name(value: object) -> str:
+    """A value as text: an integer without a decimal point, 'missing' where there is none."""
     if _is_missing(value):
         return "missing"
     if isinstance(value, float):

@@ -1,9 +1,10 @@
 """Feature functions of a model folder: a function's name is the feature, its parameters the inputs."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from trimtab.domain.row_types import is_text
 from trimtab.domain.spec import FeaturesSpec, RowsSpec
 from trimtab.errors import SpecError
 
+FeatureValue: TypeAlias = float | str | None
+"""One feature of one row where it is written down."""
 FeatureFunction: TypeAlias = Callable[..., Column]
 
 
@@ -25,6 +28,7 @@ class FeatureCode:
             SpecError: If a feature is neither a column nor a function, or functions need each other in a circle.
         """
         self._functions = _functions(module)
+        self._inputs = {name: tuple(inspect.signature(code).parameters) for name, code in self._functions.items()}
         self._names = features.names
         for name in self._names:
             self._check(name, rows, ())
@@ -44,7 +48,7 @@ class FeatureCode:
 
     def _value(self, name: str, known: dict[str, Column]) -> Column:
         if name not in known:
-            inputs = {parameter: self._value(parameter, known) for parameter in _parameters(self._functions[name])}
+            inputs = {parameter: self._value(parameter, known) for parameter in self._inputs[name]}
             known[name] = _as_column(name, self._functions[name](**inputs), inputs)
         return known[name]
 
@@ -60,7 +64,7 @@ class FeatureCode:
                 name,
                 f"is neither a column of rows.columns nor a function here{asked}. Add one of the two.",
             )
-        for parameter in _parameters(self._functions[name]):
+        for parameter in self._inputs[name]:
             self._check(parameter, rows, (*path, name))
 
 
@@ -83,5 +87,21 @@ def _functions(module: ModuleType) -> Mapping[str, FeatureFunction]:
     }
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)
+def feature_rows(features: Columns) -> list[Mapping[str, FeatureValue]]:
+    """Features (n each) row by row (n) in values that JSON has: nan is None, an infinite number a text."""
+    columns = [_plain_values(values) for values in features.values()]
+    return [dict(zip(features, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _plain_values(values: Column) -> list[FeatureValue]:
+    return [_plain(value) for value in values.tolist()]
+
+
+def _plain(value: object) -> FeatureValue:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        if math.isfinite(value):
+            return float(value)
+        return None if math.isnan(value) else str(value)
+    return str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trimtab.domain.columns import Columns, Encoder
+    from trimtab.domain.guards import ArmTraffic
     from trimtab.domain.metrics import Errors, FloatArray
     from trimtab.domain.profiles import ColumnBins, Reference
-    from trimtab.domain.release import ArmTraffic, Routing
+    from trimtab.domain.release import Routing
     from trimtab.domain.spec import CandidateSpec, ModelSpec
 
-Table = Literal["landing", "batches", "quarantine", "labels", "predictions", "profiles"]
+Table = Literal["landing", "batches", "quarantine", "labels", "predictions", "profiles", "served", "outcomes"]
 Alias = Literal["champion", "challenger", "shadow"]
+BATCH = "batch"
+"""Part of the predictions that were made for whole batches."""
 Severity = Literal["critical", "warning", "info"]
 Package: TypeAlias = Mapping[str, bytes]
 """Files of a trained model by name: estimator, feature code, spec, encoder and reference."""
@@ -53,6 +56,41 @@ class Lake(Protocol):
 
     def version(self, table: Table) -> int:
         """Version of the table: the data set version; -1 if the table does not exist."""
+        ...
+
+
+class LogSink(Protocol):
+    """A lake as logs are moved into it."""
+
+    def append(self, table: Table, rows: pd.DataFrame, part: str, *, log: str, number: int) -> None:
+        """Add rows to their days (`_day`, ISO), once and in one atomic commit.
+
+        Nothing happens if that log has added a batch of this number or a later one to the table before.
+        """
+        ...
+
+    def last_number(self, table: Table, log: str) -> int:
+        """Number of the last batch that the log has added to the table; 0 if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogBatch:
+    """Rows of a log on their way into the lake."""
+
+    log: str
+    """Names the log for ever."""
+    number: int
+    """Grows from batch to batch; a batch that comes again has the same rows under the same number."""
+    frames: Mapping[Table, pd.DataFrame]
+    """Rows by table, each with its `_day`."""
+
+
+class CollectableLog(Protocol):
+    """What a service writes down as it happens."""
+
+    def batches(self, lake: LogSink) -> Iterator[LogBatch]:
+        """What is not in the lake yet; a batch is forgotten when the next one is asked for. One caller at a time."""
         ...
 
 
@@ -311,8 +349,4 @@ class TrafficLog(Protocol):
 
     def arms(self, routing: Routing) -> Mapping[str, ArmTraffic]:
         """Traffic of each version since that routing began."""
-        ...
-
-    def predictions(self, day: date) -> pd.DataFrame:
-        """Answered predictions for rows of that event day, in the columns of the lake's `predictions`."""
         ...

@@ -35,16 +35,19 @@ MODULES = (
     "trimtab.adapters.csv_reader",
     "trimtab.adapters.sklearn_trainer",
     "trimtab.adapters.traffic_log",
+    "trimtab.adapters.outcome_log",
     "trimtab.stages.ingest",
     "trimtab.stages.validate",
     "trimtab.stages.score",
     "trimtab.stages.profile_batch",
+    "trimtab.stages.collect",
     "trimtab.stages.feedback",
     "trimtab.stages.judge",
     "trimtab.operators.ingest",
     "trimtab.operators.validate",
     "trimtab.operators.score",
     "trimtab.operators.profile_batch",
+    "trimtab.operators.collect",
     "trimtab.operators.feedback",
     "trimtab.operators.judge",
     "trimtab.sensors.batch",
@@ -58,3 +61,6 @@ def on_starting(component: object) -> None:
         for module in MODULES:
             importlib.import_module(module)
         importlib.import_module("trimtab.adapters.mlflow_connection").find_plugins()
+        # scikit-learn asks narwhals about each matrix, and narwhals looks through all installed packages first.
+        importlib.import_module("narwhals.dependencies").is_into_dataframe(None)
+        importlib.import_module("trimtab.hooks.stores").model_folders()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class FeedbackOperator(ModelOperator):
     """Store the labels that arrive on this day, and measure the errors of what had been predicted for their rows.
 
-    What the prediction service has answered for those rows is brought into the lake first.
+    What the prediction service has answered for those rows counts as far as `CollectOperator` has moved it.
 
     XCom: the labelled day, its rows, labels and errors.
     """
@@ -29,7 +29,6 @@ class FeedbackOperator(ModelOperator):
             source=stores.source,
             lake=stores.lake,
             ledger=stores.ledger,
-            traffic=stores.traffic,
             rows=spec.rows,
             label=spec.label,
             slices=spec.slices,

@@ -1,4 +1,4 @@
-"""What every request meets first: its id, the token, the bounds of its body; and what is counted of it."""
+"""What every request meets first: its id, the token, the bounds of body and time; and what is counted of it."""
 
 import logging
 import re
@@ -11,27 +11,29 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trimtab.serving.messages import REQUEST_ID, Refusal, RowProblem
+from trimtab.serving import tokens
+from trimtab.serving.messages import REQUEST_ID
+from trimtab.serving.refusals import RefusalError, refusal, try_later
 from trimtab.serving.telemetry import Telemetry
-from trimtab.serving.tokens import TokenCheck
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Answered without a token."""
-PREDICT_PATH = re.compile("/models/([^/]+)/predict")
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
+"""Answered without a token: what a load balancer asks."""
+PREDICT_PATH = re.compile(
+    "/models/([^/]+)/(?:predict|invocations)|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer|/invocations"
+)
+FEEDBACK_PATH = re.compile("/models/[^/]+/feedback")
+CHALLENGES = ('Basic realm="trimtab", charset="UTF-8"', "Bearer")
 
 
-def refuse(
-    status: int,
-    reason: str,
-    request_id: str,
-    rows: list[RowProblem] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """A refusal in the form that all of them have."""
-    body = Refusal(request_id=request_id, reason=reason, rows=rows or [])
-    return Response(body.model_dump_json(), status, headers, "application/json")
+def needed_scope(method: str, path: str) -> tokens.Scope | None:
+    """What a token must allow; None: any known token will do. Whatever is sent and not feedback is to predict."""
+    if path == "/metrics":
+        return "admin"
+    if FEEDBACK_PATH.fullmatch(path):
+        return "feedback"
+    return "predict" if method == "POST" else None
 
 
 class Edge:
@@ -41,16 +43,18 @@ class Edge:
         self,
         app: ASGIApp,
         *,
-        tokens: TokenCheck,
+        tokens: tokens.TokenCheck,
         telemetry: Telemetry,
         models: frozenset[str],
         max_body_bytes: int,
         body_timeout_s: float,
+        answer_timeout_s: float,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         """Wrap `app`; see `create_app` for the bounds."""
         self._app, self._tokens, self._telemetry, self._models = app, tokens, telemetry, models
         self._max_body_bytes, self._body_timeout_s, self._new_id = max_body_bytes, body_timeout_s, new_id
+        self._answer_timeout_s = answer_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app answer."""
@@ -59,8 +63,9 @@ class Edge:
             return
         start = time.perf_counter()
         status: int | None = None
+        headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
-        state["request_id"] = self._request_id(scope)
+        state["request_id"] = self._request_id(headers)
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -69,36 +74,49 @@ class Edge:
                 MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self._count(scope, status or 0, time.perf_counter() - start)
+                self._count(scope["path"], status or 0, time.perf_counter() - start)
 
         try:
-            await self._pass(scope, receive, send_named)
-        except Exception:
-            logger.exception("request %s", state["request_id"])
-            if status is None:
-                reason = "The service has a fault; its log has more under this request's id."
-                await refuse(500, reason, state["request_id"])(scope, receive, send_named)
+            await self._pass(scope, headers, receive, send_named)
+        except Exception as exc:
+            if status is not None:  # too late to say so
+                logger.exception("request %s", state["request_id"])
+            else:
+                await _refused(exc, scope)(scope, receive, send_named)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers, request_id = Headers(scope=scope), scope["state"]["request_id"]
-        if scope["path"] not in OPEN_PATHS and not self._tokens.accepts_header(headers.get("authorization", "")):
-            await _unauthorized(request_id)(scope, receive, send)
-            return
-        if scope["method"] != "POST":
+    async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self._admit(scope, headers.get("authorization", ""))
+        if scope["method"] == "POST":
+            body = await self._body(headers, receive)
+            if body is None:
+                return
+            receive = _replayed(body, receive)
+        with anyio.move_on_after(self._answer_timeout_s) as bound:
             await self._app(scope, receive, send)
-            return
-        body = await self._body(headers, receive)
-        if isinstance(body, bytes):
-            await self._app(scope, _replayed(body, receive), send)
-        elif body is not None:
-            await refuse(*body, request_id, headers={"Connection": "close"})(scope, receive, send)
+        if bound.cancelled_caught:
+            raise try_later(f"There was no answer within {self._answer_timeout_s:g} s.")
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes | tuple[int, str] | None:
-        """The body; or status and reason of the refusal; or None if the client has gone."""
-        too_large = (413, f"The body must have at most {self._max_body_bytes} bytes. Send fewer rows at a time.")
+    def _admit(self, scope: Scope, authorization: str) -> None:
+        path = scope["path"]
+        if path in OPEN_PATHS:
+            return
+        allowed = self._tokens.scope_of(authorization)
+        if not allowed:
+            raise RefusalError(401, "A token is needed: 'Authorization: Bearer TOKEN', or Basic with it as password.")
+        if not path.isprintable():  # a route would be found for a path that ends with a line break
+            raise RefusalError(404, "There is nothing here.")
+        needed = needed_scope(scope["method"], path)
+        if needed and needed not in allowed:
+            has = ", ".join(sorted(allowed))
+            raise RefusalError(403, f"This needs a token with the scope {needed!r}; the one that was sent has {has}.")
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The body; None if the client has gone."""
+        if headers.get("content-encoding", "identity") != "identity":
+            raise RefusalError(415, "The body must not be compressed.")
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_body_bytes:
-            return too_large
+            raise self._too_large()
         body = bytearray()
         with anyio.move_on_after(self._body_timeout_s):
             while True:
@@ -107,27 +125,37 @@ class Edge:
                     return None
                 body += message.get("body", b"")
                 if len(body) > self._max_body_bytes:
-                    return too_large
+                    raise self._too_large()
                 if not message.get("more_body"):
                     return bytes(body)
-        return 408, f"The body must arrive within {self._body_timeout_s:g} s. Send it again."
+        reason = f"The body must arrive within {self._body_timeout_s:g} s. Send it again."
+        raise RefusalError(408, reason, headers={"Connection": "close"})
 
-    def _request_id(self, scope: Scope) -> str:
-        wished = Headers(scope=scope).get("x-request-id", "")
+    def _too_large(self) -> RefusalError:
+        reason = f"The body must have at most {self._max_body_bytes} bytes. Send fewer rows at a time."
+        return RefusalError(413, reason, headers={"Connection": "close"})
+
+    def _request_id(self, headers: Headers) -> str:
+        wished = headers.get("x-request-id", "")
         return wished if re.fullmatch(REQUEST_ID, wished) else self._new_id()
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        match = PREDICT_PATH.fullmatch(scope["path"])
+    def _count(self, path: str, status: int, seconds: float) -> None:
+        match = PREDICT_PATH.fullmatch(path)
         if match:
-            self._telemetry.answered(match[1] if match[1] in self._models else "", status, seconds)
+            # Without a name it is the only model's, if there is only one.
+            named = {match[1] or match[2]} if match.lastindex else self._models
+            known = named & self._models if len(named) == 1 else set()
+            self._telemetry.answered(next(iter(known), ""), status, seconds)
 
 
-def _unauthorized(request_id: str) -> Response:
-    response = refuse(
-        401, "A token is needed: 'Authorization: Bearer TOKEN', or Basic with the token as password.", request_id
-    )
-    response.headers.append("WWW-Authenticate", 'Basic realm="trimtab", charset="UTF-8"')
-    response.headers.append("WWW-Authenticate", "Bearer")
+def _refused(exc: Exception, scope: Scope) -> Response:
+    request_id = scope["state"]["request_id"]
+    if not isinstance(exc, RefusalError):
+        logger.error("request %s", request_id, exc_info=exc)
+        exc = RefusalError(500, "The service has a fault; its log has more under this request's id.")
+    response = refusal(exc, scope["path"], request_id)
+    for challenge in CHALLENGES if exc.status == 401 else ():  # noqa: PLR2004
+        response.headers.append("WWW-Authenticate", challenge)
     return response
 
 

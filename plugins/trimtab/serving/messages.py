@@ -1,7 +1,6 @@
 """Bodies of the prediction service; those of requests are made from the columns of a model's rows."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -14,10 +13,8 @@ from trimtab.serving.rows import Value
 MAX_ROWS = 1000
 MAX_TEXT = 1000
 """Characters of a text value."""
-MAX_PROBLEMS = 100
-"""Problems that one refusal lists."""
-SHOWN = 160
-"""Characters of a wrong value that a refusal repeats."""
+MAX_PROBLEMS = 3
+"""Problems of one row that an answer lists."""
 EXACT = 2**53
 """Beyond it a float no longer holds every integer."""
 
@@ -47,19 +44,11 @@ class PredictionRequest(Message):
 
 
 class RowAnswer(Message):
-    """The answer for one row."""
+    """The answer for one row; of a row that could not be predicted, nulls."""
 
-    prediction: float = Field(description="A number as the label is; of a yes or no, the probability of a yes.")
-    version: str = Field(description="Version of the model that predicted this row.")
-    arm: Arm = Field(description="Whether that is the live version or the one under test.")
-
-
-class Answer(Message):
-    """Predictions in the order of the rows."""
-
-    request_id: str
-    model: str
-    predictions: list[RowAnswer]
+    prediction: float | None = Field(description="A number as the label is; of a yes or no, the probability of a yes.")
+    version: str | None = Field(description="Version of the model that predicted this row.")
+    arm: Arm | None = Field(description="Whether that is the live version or the one under test.")
 
 
 class RowProblem(Message):
@@ -69,13 +58,54 @@ class RowProblem(Message):
     column: str | None = None
     problem: str
 
+    def __str__(self) -> str:
+        """One line."""
+        row = "" if self.row is None else f"row {self.row}: "
+        return f"{row}{self.column} {self.problem}" if self.column else f"{row}{self.problem}"
+
+
+class Answer(Message):
+    """Predictions in the order of the rows."""
+
+    request_id: str
+    model: str
+    routing: int | None = Field(
+        default=None, description="Ledger sequence of the routing that was followed, as in the log."
+    )
+    predictions: list[RowAnswer]
+    problems: list[RowProblem] = Field(
+        default=[], description=f"Why rows have no prediction: 1 to {MAX_PROBLEMS} reasons for each."
+    )
+
 
 class Refusal(Message):
-    """Why there is no answer. The whole request is refused if one of its rows is."""
+    """Why there is no answer."""
 
     request_id: str
     reason: str
-    rows: list[RowProblem] = Field(default=[], description=f"At most {MAX_PROBLEMS} of the problems.")
+    rows: list[RowProblem] = Field(default=[], description="What is wrong with each row.")
+
+
+class FeedbackAnswer(Message):
+    """What was taken of the outcomes that were told."""
+
+    request_id: str
+    model: str
+    taken: int
+    problems: list[RowProblem] = Field(default=[], description="Why the others were not; `row` is their position.")
+
+
+class InferenceError(Message):
+    """The same in the Open Inference Protocol."""
+
+    error: str
+
+
+class InvocationsError(Message):
+    """The same in MLflow's words."""
+
+    error_code: str
+    message: str
 
 
 class ModelState(Message):
@@ -103,35 +133,40 @@ class Health(Message):
     status: Literal["up"] = "up"
 
 
-def request_type(spec: ModelSpec) -> type[PredictionRequest]:
-    """The request body for one model, with a field for each column of its rows."""
-    name = "".join(part.title() for part in spec.name.split("_"))
+def row_type(spec: ModelSpec) -> type[RowMessage]:
+    """A row of one model, with a field for each column."""
     fields: dict[str, Any] = {
         # A column may have a name that no field of pydantic's can.
         f"column_{position}": _field(column, kind)
         for position, (column, kind) in enumerate(spec.rows.columns.items())
     }
-    row = create_model(f"{name}Row", __base__=RowMessage, __doc__=f"A row of {spec.name}.", **fields)
-    rows = Annotated[
-        list[row],
+    return create_model(f"{_title(spec)}Row", __base__=RowMessage, __doc__=f"A row of {spec.name}.", **fields)
+
+
+def request_type(spec: ModelSpec, row: type[RowMessage]) -> type[PredictionRequest]:
+    """The request body for one model; `row` is the type of its rows."""
+    rows: Any = Annotated[
+        list[row],  # type: ignore[valid-type]
         Field(min_length=1, max_length=MAX_ROWS, description=f"1 to {MAX_ROWS} rows; each is predicted by itself."),
     ]
-    return create_model(f"{name}Request", __base__=PredictionRequest, __doc__=spec.description, rows=(rows, ...))
+    name = f"{_title(spec)}Request"
+    return create_model(name, __base__=PredictionRequest, __doc__=spec.description, rows=(rows, ...))
 
 
 def example(spec: ModelSpec) -> dict[str, JsonValue]:
     """A body that is answered as it stands."""
+    return {"rows": [example_row(spec)]}
+
+
+def example_row(spec: ModelSpec) -> dict[str, JsonValue]:
+    """A row that is predicted as it stands."""
     day = _example_day(spec.rows)
     values: dict[str, JsonValue] = {"number": 1.0, "integer": 1, "text": "A"}
-    row: dict[str, JsonValue] = {
-        column: day.get(column, values.get(kind.rstrip("?"))) for column, kind in spec.rows.columns.items()
-    }
-    return {"rows": [row]}
+    return {column: day.get(column, values.get(kind.rstrip("?"))) for column, kind in spec.rows.columns.items()}
 
 
-def problems(errors: Sequence[Any], rows: RowsSpec) -> list[RowProblem]:
-    """The errors of pydantic (as its `errors()` gives them) in the words of the model's rows."""
-    return [_problem(error, rows) for error in errors[:MAX_PROBLEMS]]
+def _title(spec: ModelSpec) -> str:
+    return "".join(part.title() for part in spec.name.split("_"))
 
 
 def _field(column: str, kind: ColumnType) -> tuple[Any, Any]:
@@ -151,11 +186,6 @@ _TYPES: dict[str, Any] = {
     "integer": Annotated[_NUMBER, AfterValidator(_whole), WithJsonSchema({"type": "integer"})],
     "text": Annotated[str, Field(strict=True, max_length=MAX_TEXT)],
 }
-_MUST_BE = {
-    "number": "must be a number",
-    "integer": "must be an integer of at most 2^53",
-    "text": f"must be a text of at most {MAX_TEXT} characters",
-}
 
 
 def _example_day(rows: RowsSpec) -> dict[str, JsonValue]:
@@ -165,36 +195,3 @@ def _example_day(rows: RowsSpec) -> dict[str, JsonValue]:
     else:
         parts = {how.year: "2024", how.month: "1", how.day: "15"}
     return {name: text if rows.columns[name].startswith("text") else int(text) for name, text in parts.items()}
-
-
-def _problem(error: Mapping[str, Any], rows: RowsSpec) -> RowProblem:
-    where = [part for part in error["loc"] if part != "body"]
-    if len(where) < 2 or where[0] != "rows" or not isinstance(where[1], int):  # noqa: PLR2004  # rows, position
-        field = ".".join(map(str, where)) if where and isinstance(where[0], str) else ""
-        return RowProblem(row=None, problem=_cut(f"{field}: {error['msg']}" if field else f"body: {error['msg']}"))
-    if len(where) == 2:  # noqa: PLR2004
-        return RowProblem(row=where[1], problem=f"must be an object of columns, got {_shown(error['input'])}")
-    column = str(where[2])
-    return RowProblem(row=where[1], column=_cut(column), problem=_column_problem(error, column, rows))
-
-
-def _column_problem(error: Mapping[str, Any], column: str, rows: RowsSpec) -> str:
-    if error["type"] == "missing":
-        return "is missing"
-    if column not in rows.columns:
-        close = difflib.get_close_matches(column[:MAX_TEXT], list(rows.columns), n=1)
-        return "there is no such column" + (f"; did you mean {close[0]!r}?" if close else "")
-    return f"{_MUST_BE[rows.columns[column].rstrip('?')]}, got {_shown(error['input'])}"
-
-
-def _shown(value: object) -> str:
-    """A wrong value, short."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (int, float, str)):
-        return _cut(repr(value))
-    return "a list" if isinstance(value, list) else "an object"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else text[:SHOWN] + "..."

@@ -3,28 +3,25 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.adapters.traffic_log import LoggedArm, PredictedRow, TrafficWriter
+from trimtab.adapters.outcome_log import OutcomeWriter
+from trimtab.adapters.traffic_log import LoggedArm, TrafficWriter
 from trimtab.domain.journal import Ledger
-from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Predictor
-from trimtab.domain.release import Arm, Routing, routing
+from trimtab.domain.release import Routing, routing
 from trimtab.domain.spec import ModelSpec
 from trimtab.errors import NotFoundError, SpecError, listed
-from trimtab.serving.messages import Answer, ModelState, RowAnswer
-from trimtab.serving.rows import Rows
+from trimtab.serving.attempts import Attempt, Positions, attempt, logged_rows
+from trimtab.serving.messages import ModelState
+from trimtab.serving.rows import Rows, joined
 
 logger = logging.getLogger(__name__)
-
-Positions: TypeAlias = NDArray[np.intp]
-ERROR_LENGTH = 200
 
 
 class Versions(Protocol):
@@ -62,35 +59,23 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One call of one version."""
+class Answered:
+    """What came of a batch."""
 
-    version: str
-    arm: LoggedArm
-    positions: Positions
-    """Rows of the request that it was asked about (k,)."""
-    predictions: FloatArray
-    """(k,); nan where it failed."""
-    error: str | None
-    """What the whole call raised."""
-    latency_ms: float
-
-    @property
-    def failed(self) -> Positions:
-        """Rows of the request that it did not predict."""
-        return self.positions[np.isnan(self.predictions)]
+    attempts: tuple[Attempt, ...]
+    """The later one counts where two versions tried a row; a row that nobody tried has no day that can be read."""
+    route: int
+    """Ledger sequence of the routing that was followed."""
+    to_shadow: "ToShadow | None"
+    """Rows for the version in shadow, when the answers are out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """What came of a request."""
+class ToShadow:
+    """Rows of a batch that have been answered."""
 
-    answer: Answer | None
-    """None: the live version has no prediction for some of the rows."""
-    attempts: tuple[Attempt, ...]
-    """The last one is that of the live version, if it was asked."""
-    shadow: Callable[[], Attempt] | None
-    """To be called when the answer is out. Whatever goes wrong there stays there."""
+    snapshot: Snapshot
+    rows: Rows
 
 
 class ModelServer:
@@ -102,6 +87,7 @@ class ModelServer:
         ledger: Ledger,
         registry: Versions,
         log: TrafficWriter,
+        outcomes: OutcomeWriter,
         *,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -112,9 +98,10 @@ class ModelServer:
             ledger: Journal of the model; its release stream decides which versions answer.
             registry: Where versions are loaded from.
             log: Takes every prediction before it is answered.
+            outcomes: Takes what clients say became of the answers.
             timer: Seconds from any fixed moment on.
         """
-        self.spec = spec
+        self.spec, self.outcomes = spec, outcomes
         self._ledger, self._registry, self._log, self._timer = ledger, registry, log, timer
         self._snapshot: Snapshot | None = None
         self._head: int | None = None
@@ -122,6 +109,8 @@ class ModelServer:
         self.problem: str | None = None
         """Why the last refresh did not reach the newest routing."""
         self.failed_refreshes = 0
+        self.is_following = False
+        """Whether the last refresh did reach it."""
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -157,8 +146,8 @@ class ModelServer:
                 self._note(f"{type(exc).__name__}: {exc}"[:500])
             return self._snapshot is not before
 
-    def answer(self, rows: Rows, request_id: str) -> Answered:
-        """Predict rows that are valid and have their days, and log what was predicted.
+    def answer(self, rows: Rows) -> Answered:
+        """Predict the rows whose day can be read, and log what was predicted.
 
         Raises:
             NotFoundError: If no release has been loaded.
@@ -171,19 +160,36 @@ class ModelServer:
                 f"Release one, or look at /readyz for what is in the way."
             )
         attempts = self._attempts(snapshot, rows)
-        champion = attempts[-1]
-        if len(champion.failed):
-            # A row that no version can predict says nothing against the challenger.
-            self._log.write([line for line in self._lines(snapshot, rows, request_id, (champion,)) if line.error])
-            return Answered(answer=None, attempts=(champion,), shadow=None)
-        self._log.write(self._lines(snapshot, rows, request_id, attempts))
-        shadow = partial(self._shadow, snapshot, snapshot.shadow, rows, request_id) if snapshot.shadow else None
-        answer = Answer(request_id=request_id, model=self.spec.name, predictions=_by_row(attempts, len(rows)))
-        return Answered(answer=answer, attempts=attempts, shadow=shadow)
+        route = snapshot.routing.sequence
+        self._log.write([line for tried in attempts for line in logged_rows(tried, rows, route)])
+        to_shadow: ToShadow | None = None
+        if snapshot.shadow is not None and attempts:
+            # With the rows that the champion failed on: those that both fail on say nothing against either.
+            to_shadow = ToShadow(snapshot=snapshot, rows=rows.only(attempts[-1].positions))
+        return Answered(attempts=attempts, route=route, to_shadow=to_shadow)
+
+    def predict_shadow(self, batches: Sequence[ToShadow]) -> Attempt:
+        """Let the version in shadow predict batches that follow one routing, and log what it does.
+
+        The first batch is predicted by itself, all the others together. What the log has as latency is that of the
+        first: the champion had as many rows in its call. Whatever goes wrong here stays here.
+        """
+        snapshot, rows = batches[0].snapshot, joined([batch.rows for batch in batches])
+        version, first = snapshot.shadow or "", np.arange(len(batches[0].rows))
+        tried = self._attempt(snapshot, version, "shadow", rows, first)
+        if len(rows) > len(first):
+            others = self._attempt(snapshot, version, "shadow", rows, np.arange(len(first), len(rows)))
+            tried = tried.followed_by(others)
+        try:
+            self._log.write(logged_rows(tried, rows, snapshot.routing.sequence))
+        except OSError as exc:
+            logger.warning("%s: shadow predictions are not in the log: %s", self.spec.name, exc)
+        return tried
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the logs."""
         self._log.close()
+        self.outcomes.close()
 
     def _follow(self) -> str | None:
         """Make the newest routing the one in force; the problem that is left, if any."""
@@ -236,76 +242,23 @@ class ModelServer:
             logger.warning("%s: going on with what is loaded; %s", self.spec.name, problem)
         if self.problem and not problem:
             logger.info("%s: following the ledger again", self.spec.name)
-        self.problem = problem
+        self.problem, self.is_following = problem, problem is None
 
     def _attempts(self, snapshot: Snapshot, rows: Rows) -> tuple[Attempt, ...]:
         """The challenger's attempt at its share, if it has one, and the champion's at all that is left."""
-        share = snapshot.in_share(rows)
-        left = ~share
+        left = np.array([day is not None for day in rows.days], dtype=bool)
+        share = left & snapshot.in_share(rows)
         attempts: list[Attempt] = []
         if snapshot.challenger is not None and share.any():
             tried = self._attempt(snapshot, snapshot.challenger, "challenger", rows, np.flatnonzero(share))
-            attempts.append(tried)
+            left &= ~share
             left[tried.failed] = True
-        champion = snapshot.routing.champion or ""
-        if left.any() or not attempts:
-            attempts.append(self._attempt(snapshot, champion, "champion", rows, np.flatnonzero(left)))
+            attempts.append(tried)
+        if left.any():
+            attempts.append(
+                self._attempt(snapshot, snapshot.routing.champion or "", "champion", rows, np.flatnonzero(left))
+            )
         return tuple(attempts)
 
     def _attempt(self, snapshot: Snapshot, version: str, arm: LoggedArm, rows: Rows, positions: Positions) -> Attempt:
-        predictions, error = np.full(len(positions), np.nan), None
-        start = self._timer()
-        try:
-            with np.errstate(all="ignore"):  # a row out of all bounds is answered for, not warned about
-                found = np.asarray(snapshot.predictors[version].predict(rows.take(positions)), dtype=np.float64)
-            predictions[:] = np.where(np.isfinite(found.reshape(len(positions))), found, np.nan)
-        except Exception as exc:  # noqa: BLE001  # feature code and estimator may raise anything
-            error = f"{type(exc).__name__}: {exc}"[:ERROR_LENGTH]
-            logger.warning("%s: version %s failed on %d rows: %s", self.spec.name, version, len(positions), error)
-        latency_ms = (self._timer() - start) * 1000
-        return Attempt(
-            version=version, arm=arm, positions=positions, predictions=predictions, error=error, latency_ms=latency_ms
-        )
-
-    def _shadow(self, snapshot: Snapshot, version: str, rows: Rows, request_id: str) -> Attempt:
-        attempt = self._attempt(snapshot, version, "shadow", rows, np.arange(len(rows)))
-        try:
-            self._log.write(self._lines(snapshot, rows, request_id, (attempt,)))
-        except OSError as exc:
-            logger.warning("%s: a shadow prediction is not in the log: %s", self.spec.name, exc)
-        return attempt
-
-    def _lines(
-        self, snapshot: Snapshot, rows: Rows, request_id: str, attempts: tuple[Attempt, ...]
-    ) -> list[PredictedRow]:
-        return [
-            PredictedRow(
-                request_id=request_id,
-                key=rows.keys[position],
-                day=str(rows.days[position]),
-                version=attempt.version,
-                arm=attempt.arm,
-                served=attempt.arm != "shadow" and not failed,
-                route=snapshot.routing.sequence,
-                prediction=None if failed else prediction,
-                error=(attempt.error or "the prediction is not a finite number") if failed else None,
-                latency_ms=round(attempt.latency_ms, 3),
-            )
-            for attempt in attempts
-            for position, prediction, failed in zip(
-                attempt.positions.tolist(),
-                attempt.predictions.tolist(),
-                np.isnan(attempt.predictions).tolist(),
-                strict=True,
-            )
-        ]
-
-
-def _by_row(attempts: tuple[Attempt, ...], count: int) -> list[RowAnswer]:
-    """The answers in the order of the rows; where two versions tried, the later one counts."""
-    answers: list[RowAnswer | None] = [None] * count
-    for attempt in attempts:
-        arm: Arm = "challenger" if attempt.arm == "challenger" else "champion"
-        for position, prediction in zip(attempt.positions.tolist(), attempt.predictions.tolist(), strict=True):
-            answers[position] = RowAnswer.model_construct(prediction=prediction, version=attempt.version, arm=arm)
-    return [answer for answer in answers if answer is not None]
+        return attempt(snapshot.predictors[version], version, arm, rows, positions, self._timer)

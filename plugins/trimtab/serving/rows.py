@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.domain.columns import Column, Columns, row_keys
+from trimtab.domain.columns import Column, Columns, row_keys, value_name
 from trimtab.domain.row_types import is_text
 from trimtab.domain.spec import ColumnType, DayFromColumn, DayFromParts, RowsSpec
 
@@ -19,59 +20,84 @@ YEAR = re.compile("[0-9]{4}")
 MONTH = re.compile("0?[1-9]|1[0-2]")
 DAY = re.compile("0?[1-9]|[12][0-9]|3[01]")
 """What a batch source takes as parts of a day, too."""
+KNOWN_DAYS = 4096
+"""Days whose form is remembered: rows that come together are mostly about the same few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Valid rows of one request."""
+    """Valid rows, of one request or of several."""
 
     columns: Columns
     """n values each."""
     keys: Sequence[str]
     days: Sequence[date | None]
     """Event day of each row; None where it cannot be read."""
+    names: Sequence[tuple[str, int]]
+    """Request of each row and its position there, by which log and outcomes know it."""
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.keys)
 
     def take(self, positions: NDArray[np.intp]) -> Columns:
-        """The columns of some rows."""
+        """The columns of some rows, as copies: feature code may do with them what it likes."""
         return {name: values[positions] for name, values in self.columns.items()}
 
+    def only(self, positions: NDArray[np.intp]) -> "Rows":
+        """Some of the rows, in their order."""
+        kept = positions.tolist()
+        return Rows(
+            columns=self.take(positions),
+            keys=[self.keys[position] for position in kept],
+            days=[self.days[position] for position in kept],
+            names=[self.names[position] for position in kept],
+        )
 
-def as_rows(values: Sequence[Sequence[Value]], spec: RowsSpec) -> Rows:
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of several batches of one model as one batch."""
+    return Rows(
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        keys=[key for part in parts for key in part.keys],
+        days=[day for part in parts for day in part.days],
+        names=[name for part in parts for name in part.names],
+    )
+
+
+def as_rows(values: Sequence[Sequence[Value]], spec: RowsSpec, names: Sequence[tuple[str, int]] = ()) -> Rows:
     """Rows as columns; each row has its values in the order of `spec.columns`."""
     by_column = zip(*values, strict=True)
     columns = {
         name: _column(column, kind) for (name, kind), column in zip(spec.columns.items(), by_column, strict=True)
     }
-    return Rows(columns=columns, keys=row_keys(columns, spec.key).tolist(), days=_days(columns, spec))
+    return Rows(columns=columns, keys=row_keys(columns, spec.key).tolist(), days=_days(columns, spec), names=names)
 
 
 def _column(values: Sequence[Value], kind: ColumnType) -> Column:
-    if is_text(kind):
-        return np.array(values, dtype=object)
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return np.array(values, dtype=object if is_text(kind) else np.float64)  # a missing number becomes nan
 
 
 def _days(columns: Columns, spec: RowsSpec) -> list[date | None]:
-    # As text, because that is what the day is read from in a batch.
-    texts = [row_keys(columns, (name,)).tolist() for name in spec.day_columns]
     how = spec.event_day
+    parts = zip(*(columns[name].tolist() for name in spec.day_columns), strict=True)
     if isinstance(how, DayFromColumn):
-        return [_parsed_day(text, how.format) for text in texts[0]]
-    return [_day_of_parts(*parts) for parts in zip(*texts, strict=True)]
+        return [_parsed_day(value, how.format) for (value,) in parts]
+    return [_day_of_parts(*values) for values in parts]
 
 
-def _parsed_day(text: str, form: str) -> date | None:
+@lru_cache(maxsize=KNOWN_DAYS)
+def _parsed_day(value: Value, form: str) -> date | None:
     try:
-        return datetime.strptime(text, form).date()  # noqa: DTZ007  # a day in the model's own time
+        return datetime.strptime(value_name(value), form).date()  # noqa: DTZ007  # a day in the model's own time
     except ValueError:
         return None
 
 
-def _day_of_parts(year: str, month: str, day: str) -> date | None:
+@lru_cache(maxsize=KNOWN_DAYS)
+def _day_of_parts(*values: Value) -> date | None:
+    # As text, because that is what the day is read from in a batch.
+    year, month, day = map(value_name, values)
     if not (YEAR.fullmatch(year) and MONTH.fullmatch(month) and DAY.fullmatch(day)):
         return None
     try:

@@ -1,15 +1,19 @@
 """The prediction service as a process: every model folder that there is, on one port."""
 
+import asyncio
 import logging
 import os
 import socket
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from fastapi import FastAPI
 
 from trimtab.adapters.model_folder import ModelFolder, load_all
+from trimtab.adapters.outcome_log import OutcomeWriter
 from trimtab.adapters.stores import Addresses, Stores
 from trimtab.adapters.traffic_log import TrafficWriter
 from trimtab.domain.ports import Predictor
@@ -18,17 +22,33 @@ from trimtab.serving.app import create_app
 from trimtab.serving.docs_page import bundled_assets
 from trimtab.serving.model_server import ModelServer
 from trimtab.serving.tokens import TokenCheck
+from trimtab.serving.workers import Workers, listen, reserve
 
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 65
 """Longer than load balancers keep an idle connection, so that it is they who close it."""
+GOODBYE_S = 1.0
+"""For the next request on each connection, before those that are quiet are closed."""
 SHUTDOWN_S = 20
 """For the requests that are under way when the process is asked to stop."""
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it
+"""Where workers count together, if it is there: a process that counts in a mapped file dies when its disk is full."""
+REFRESH_S = 0.25
+"""Between two looks at the ledger: within twice that and the loading of a version, all workers follow it."""
+LOAD_FIRST_S = 30.0
+"""Of failing to load what is released, before one of several workers listens all the same."""
 
 
-def build(addresses: Addresses, tokens_file: Path, *, refresh_s: float = 1.0) -> FastAPI:
-    """The service for all model folders that can be read. Nothing is connected to yet.
+def build(
+    addresses: Addresses,
+    tokens_file: Path,
+    *,
+    refresh_s: float = REFRESH_S,
+    load_first_s: float = 0.0,
+    shared: Path | None = None,
+) -> FastAPI:
+    """The service for all model folders that can be read. Nothing is connected to yet; see `create_app`.
 
     Raises:
         NotFoundError: If there is no model folder, or no token file.
@@ -43,21 +63,58 @@ def build(addresses: Addresses, tokens_file: Path, *, refresh_s: float = 1.0) ->
         raise NotFoundError(f"There is no model folder to serve in {places}. Set TRIMTAB_MODELS, or mend model.yaml.")
     worker = f"{socket.gethostname()}-{os.getpid()}"
     models = {folder.spec.name: _server(folder, addresses, worker) for folder in good}
-    return create_app(models, tokens, refresh_s=refresh_s, docs_assets=bundled_assets())
+    assets = bundled_assets()
+    return create_app(models, tokens, refresh_s=refresh_s, load_first_s=load_first_s, shared=shared, docs_assets=assets)
 
 
-def run(addresses: Addresses, tokens_file: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+def run(
+    addresses: Addresses, tokens_file: Path, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1
+) -> None:
     """Serve until the process is asked to stop; requests under way are answered first.
 
     Raises:
         NotFoundError: As `build`.
         SpecError: As `build`.
+        StartupError: If several workers cannot have the port.
     """
     # Two threads make a small prediction slower, and it must be said before scikit-learn is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
-        build(addresses, tokens_file),
+    _log_to_stderr()
+    app = build(addresses, tokens_file)
+    if workers == 1:
+        _Server(_config(app, host, port)).run()
+        return
+    memory = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
+    with reserve(host, port) as kept, TemporaryDirectory(prefix="trimtab-serve-", dir=memory) as shared:
+        # prometheus_client wants to know it before it is imported, as it will be in the workers.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        chosen = kept.getsockname()[1]
+        logger.info("%d workers on http://%s:%d", workers, host, chosen)
+        Workers(partial(_work, addresses, tokens_file, host, chosen, Path(shared)), workers).run()
+
+
+def _work(addresses: Addresses, tokens_file: Path, host: str, port: int, shared: Path) -> None:
+    """One of several workers."""
+    _log_to_stderr()
+    app = build(addresses, tokens_file, load_first_s=LOAD_FIRST_S, shared=shared)
+    _Server(_config(app, host, port)).run(sockets=[listen(host, port)])
+
+
+class _Server(uvicorn.Server):
+    """One that lets its clients know that it ends, so that none sends a request that nobody reads."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, answer what still comes on those there are, each for the last time, and end."""
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await asyncio.sleep(GOODBYE_S)
+        await super().shutdown(sockets)
+
+
+def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         host=host,
         port=port,
         access_log=False,
@@ -66,6 +123,10 @@ def run(addresses: Addresses, tokens_file: Path, *, host: str = "127.0.0.1", por
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 class _LateVersions:
@@ -81,8 +142,13 @@ class _LateVersions:
 def _server(folder: ModelFolder, addresses: Addresses, worker: str) -> ModelServer:
     name = folder.spec.name
     stores = Stores(addresses, name, _no_source)
-    log = TrafficWriter(addresses.traffic, name, worker, lambda: datetime.now(UTC))
-    return ModelServer(folder.spec, stores.ledger, _LateVersions(stores), log)
+    log = TrafficWriter(addresses.traffic, name, worker, _now)
+    outcomes = OutcomeWriter(addresses.traffic, name, worker, _now)
+    return ModelServer(folder.spec, stores.ledger, _LateVersions(stores), log, outcomes)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _no_source(connection: str) -> str:

@@ -1,58 +1,86 @@
 """What the service counts, in the words of Prometheus. Labels are few: never a request or a key."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter as Counted
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from trimtab.serving.model_server import Attempt, ModelServer
+from trimtab.serving.attempts import Attempt
+from trimtab.serving.model_server import ModelServer
+from trimtab.serving.peers import Peers, resident_bytes
+
+Merge: TypeAlias = Callable[[Sequence[float]], float]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper ends of the histograms' buckets."""
 
 
 class Telemetry:
-    """The metrics of one process."""
+    """The metrics of a service: of this process, or of all its workers together."""
 
-    def __init__(self, models: Mapping[str, ModelServer]) -> None:
-        """Count from zero; what is loaded is read from the models themselves."""
+    def __init__(self, models: Mapping[str, ModelServer], folder: Path | None = None) -> None:
+        """Count; what is loaded is read from the models themselves.
+
+        Args:
+            models: By name.
+            folder: Where all workers of the service keep their counts, which is then also the environment's
+                PROMETHEUS_MULTIPROC_DIR; None: there are no others.
+        """
+        self.peers = Peers(models, folder)
         self._registry = CollectorRegistry()
+        if folder is not None:
+            MultiProcessCollector(self._registry, str(folder))  # type: ignore[no-untyped-call]  # of the library
+        else:
+            ProcessCollector(registry=self._registry)
+        self._registry.register(Loaded(self.peers))
+        counted = self._registry if folder is None else None
         self._requests = Counter(
             "trimtab_requests",
             "Requests to predict, by HTTP status.",
             ["model_name", "status"],
-            registry=self._registry,
+            registry=counted,
         )
         self._duration = Histogram(
             "trimtab_request_duration_seconds",
             "From the first byte of a request to predict to the last of its answer.",
             ["model_name"],
             buckets=SECONDS,
-            registry=self._registry,
+            registry=counted,
         )
         self._rows = Counter(
             "trimtab_predictions",
             "Rows predicted, by version, arm (champion, challenger, shadow) and outcome (ok, failed).",
             ["model_name", "model_version", "arm", "outcome"],
-            registry=self._registry,
+            registry=counted,
         )
         self._calls = Histogram(
             "trimtab_predict_duration_seconds",
             "One call of a version, whatever its number of rows.",
             ["model_name", "model_version", "arm"],
             buckets=SECONDS,
-            registry=self._registry,
+            registry=counted,
         )
         self._skipped = Counter(
             "trimtab_shadow_skipped",
-            "Requests that the shadow did not predict because too many were waiting for it.",
+            "Rows that the shadow did not predict because too many were waiting for it.",
             ["model_name"],
-            registry=self._registry,
+            registry=counted,
         )
-        self._registry.register(_Loaded(models))
-        ProcessCollector(registry=self._registry)
+        self._unlogged = Counter(
+            "trimtab_log_failures",
+            "Batches that were refused because the log of predictions did not take them.",
+            ["model_name"],
+            registry=counted,
+        )
+        for name in models:
+            for rare in (self._skipped, self._unlogged):
+                rare.labels(name)  # an increase is only seen of a series that is there
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Count a request to predict; `model` is empty where no such model is served."""
@@ -66,44 +94,83 @@ class Telemetry:
         self._rows.labels(model, attempt.version, attempt.arm, "failed").inc(failed)
         self._calls.labels(model, attempt.version, attempt.arm).observe(attempt.latency_ms / 1000)
 
-    def skipped(self, model: str) -> None:
-        """Count a request that the shadow did not predict."""
-        self._skipped.labels(model).inc()
+    def skipped(self, model: str, rows: int) -> None:
+        """Count rows that the shadow did not predict."""
+        self._skipped.labels(model).inc(rows)
+
+    def unlogged(self, model: str) -> None:
+        """Count a batch that the log did not take."""
+        self._unlogged.labels(model).inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
-class _Loaded(Collector):
+class Loaded(Collector):
     """What is loaded, read when it is asked for, so that a version that is gone leaves no series behind."""
 
-    def __init__(self, models: Mapping[str, ModelServer]) -> None:
-        self._models = models
+    def __init__(self, peers: Peers) -> None:
+        """Bind to the workers of the service."""
+        self._peers = peers
 
     def collect(self) -> Iterator[Metric]:
+        """All series as they are at this moment."""
+        workers = self._peers.states()
+        states = [(name, *state) for worker in workers.values() for name, state in worker.items()]
         loaded = GaugeMetricFamily(
-            "trimtab_model_loaded", "1 for each version that is loaded.", labels=["model_name", "model_version", "role"]
+            "trimtab_model_loaded",
+            "Workers that have the version loaded.",
+            labels=["model_name", "model_version", "role"],
         )
-        sequence = GaugeMetricFamily(
-            "trimtab_routing_sequence", "Ledger sequence of the routing in force.", labels=["model_name"]
+        roles = Counted(
+            (name, version, role)
+            for name, state, _, _ in states
+            for role, version in (("champion", state.version), ("challenger", state.challenger))
+            if version
         )
-        share = GaugeMetricFamily(
-            "trimtab_challenger_share", "Share of the rows that the challenger answers.", labels=["model_name"]
+        for labels, count in roles.items():
+            loaded.add_metric(labels, count)
+        yield loaded
+        yield _by_model(
+            "trimtab_routing_sequence",
+            "Ledger sequence of the routing in force; of several workers, that of the last to follow.",
+            min,
+            [(name, state.routing or 0) for name, state, _, _ in states],
         )
-        following = GaugeMetricFamily(
-            "trimtab_following", "1 while the newest routing of the ledger is in force.", labels=["model_name"]
+        yield _by_model(
+            "trimtab_challenger_share",
+            "Share of the rows that the challenger answers; of several workers, the largest.",
+            max,
+            [(name, state.share) for name, state, _, _ in states],
+        )
+        yield _by_model(
+            "trimtab_following",
+            "1 while the newest routing of the ledger is in force, in every worker.",
+            min,
+            [(name, float(is_following)) for name, _, is_following, _ in states],
         )
         failures = CounterMetricFamily(
             "trimtab_refresh_failures", "Refreshes that did not reach the newest routing.", labels=["model_name"]
         )
-        for name, server in self._models.items():
-            state = server.state
-            for role, version in (("champion", state.version), ("challenger", state.challenger)):
-                if version:
-                    loaded.add_metric([name, version, role], 1)
-            sequence.add_metric([name], state.routing or 0)
-            share.add_metric([name], state.share)
-            following.add_metric([name], float(state.problem is None))
-            failures.add_metric([name], server.failed_refreshes)
-        yield from (loaded, sequence, share, following, failures)
+        for name, total in _grouped(sum, [(name, failed) for name, _, _, failed in states]).items():
+            failures.add_metric([name], total)
+        yield failures
+        memory = GaugeMetricFamily("trimtab_resident_memory_bytes", "Memory of all workers.")
+        memory.add_metric([], sum(map(resident_bytes, workers)))
+        yield memory
+        alive = GaugeMetricFamily("trimtab_workers", "Processes that answer.")
+        alive.add_metric([], len(workers))
+        yield alive
+
+
+def _by_model(name: str, text: str, how: Merge, values: Sequence[tuple[str, float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["model_name"])
+    for model, value in _grouped(how, values).items():
+        family.add_metric([model], value)
+    return family
+
+
+def _grouped(how: Merge, values: Sequence[tuple[str, float]]) -> Mapping[str, float]:
+    models = dict.fromkeys(name for name, _ in values)
+    return {model: how([value for name, value in values if name == model]) for model in models}

