@@ -29,7 +29,7 @@ for folder in model_folders():
         description=f"Releases a version of {model}",
         schedule=None,
         catchup=False,
-        max_active_runs=1,
+        max_active_runs=2 if spec.release.second == "replace" else 1,
         default_args={"owner": spec.owner, **RETRIES},
         tags=["trimtab", model],
         params={

@@ -10,10 +10,12 @@ import pandas as pd
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import as_fitted, load_feature_code, pack
 from trimtab.adapters.sklearn_trainer import new_estimator
+from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import Columns, Encoder
+from trimtab.domain.counting import profile
 from trimtab.domain.metrics import FloatArray, day_errors
 from trimtab.domain.ports import Package, Training
-from trimtab.domain.profiles import PREDICTION, Reference, bins_of, profile
+from trimtab.domain.profiles import PREDICTION, Reference
 from trimtab.domain.spec import EstimatorSpec, LabelSpec, Task
 
 ROOT = Path(__file__).parents[1]

@@ -25,13 +25,17 @@ from trimtab.adapters.sklearn_trainer import SklearnTrainer
 from trimtab.adapters.sources import open_source
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
 from trimtab.domain.gate import GateDecision
+from trimtab.domain.guards import ArmTraffic
 from trimtab.domain.journal import Ledger
+from trimtab.domain.latency import latency_bin
 from trimtab.domain.metrics import Errors, FloatArray
 from trimtab.domain.ports import Lake, Registry
-from trimtab.domain.release import ArmTraffic, Release, Routing, releases
+from trimtab.domain.release import Release, Routing, releases
 from trimtab.domain.retraining import RetrainDecision
+from trimtab.domain.sequential import Moments
 from trimtab.domain.verdict import Verdict
 from trimtab.stages import release as releasing
+from trimtab.stages.bake import watch_bake
 from trimtab.stages.evaluate import evaluate
 from trimtab.stages.feedback import FeedbackResult, feedback
 from trimtab.stages.gate import gate
@@ -46,7 +50,7 @@ from trimtab.stages.train import train
 from trimtab.stages.validate import ValidateResult, validate
 
 TABLES = ("landing", "batches", "quarantine", "labels", "predictions", "profiles")
-STREAMS = ("batch", "feedback", "verdict", "training", "gate", "retraining", "incident", "release")
+STREAMS = ("batch", "feedback", "verdict", "training", "gate", "retraining", "incident", "release", "automation")
 SMALL_SUITE = """
 - {type: expect_table_row_count_to_be_between, kwargs: {min_value: 50}, severity: critical}
 - type: expect_column_values_to_be_between
@@ -78,14 +82,14 @@ class BlankPlotter:
         return b""
 
 
+EVEN = ArmTraffic(requests=1000, latencies={latency_bin(1.0): 1000}, outputs=Moments.of(np.arange(1000.0)))
+
+
 class EvenTraffic:
     """Every version has answered a thousand requests in a millisecond each; none of them was about a row of the lake."""
 
     def arms(self, routing: Routing) -> Mapping[str, ArmTraffic]:
-        return {version: ArmTraffic(requests=1000, latency_ms_p50=1.0) for version in routing.versions}
-
-    def predictions(self, day: date) -> pd.DataFrame:
-        return pd.DataFrame()
+        return dict.fromkeys(routing.versions, EVEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +140,6 @@ class Loop:
             source=self.source,
             lake=self.lake,
             ledger=self.ledger,
-            traffic=self.traffic,
             rows=self.spec.rows,
             label=self.spec.label,
             slices=self.spec.slices,
@@ -151,7 +154,13 @@ class Loop:
         profile_batch(day, **stores, rows=self.spec.rows)
         measured = self.label(day)
         verdict = judge(day, **stores, monitor=self.spec.monitor)
-        decision = retrain(day, ledger=self.ledger, policy=self.spec.retrain)
+        decision = retrain(
+            day,
+            ledger=self.ledger,
+            policy=self.spec.retrain,
+            train=self.spec.train,
+            monitor=self.spec.monitor,
+        )
         return Day(ingested=ingested, validated=validated, measured=measured, verdict=verdict, decision=decision)
 
     def train(self, day: date, reason: str, window_days: int | None = None) -> tuple[str, GateDecision] | None:
@@ -216,19 +225,21 @@ class Loop:
         """Let the challenger take part as a step of the spec says."""
         step = self.spec.release.steps[position]
         day = releasing.business_day(self.lake, day)
-        releasing.begin_step(version, step, as_of=day, ledger=self.ledger, registry=self.registry)
+        stores: dict[str, Any] = {"ledger": self.ledger, "registry": self.registry, "traffic": self.traffic}
+        releasing.begin_step(version, step, as_of=day, **stores)
 
     def go_live(self, version: str, day: date) -> None:
         """Switch."""
         day = releasing.business_day(self.lake, day)
-        releasing.go_live(version, as_of=day, reason="all steps passed", ledger=self.ledger, registry=self.registry)
+        stores: dict[str, Any] = {"ledger": self.ledger, "registry": self.registry, "lake": self.lake}
+        releasing.go_live(version, as_of=day, reason="all steps passed", **stores, rows=self.spec.rows)
 
     def bake(self, day: date) -> str:
         """Look at the release that is live, end it if its days are over, and say what has come of it."""
         live = next((one for one in self.releases.values() if one.state == "live"), None)
         if live is None:
             return "nothing is live"
-        report = releasing.watch_bake(
+        report = watch_bake(
             live.version, spec=self.spec.release, label=self.spec.label, ledger=self.ledger, lake=self.lake
         )
         day = releasing.business_day(self.lake, day)
@@ -258,9 +269,16 @@ class Loop:
         }
 
     def _entries(self) -> dict[str, Any]:
+        """The digest of a package is left out, as it is of the registry: see `registry_content`."""
         return {
             f"ledger {stream}": [
-                (one.sequence, one.subject, one.kind, one.as_of.isoformat(), json.dumps(one.payload, sort_keys=True))
+                (
+                    one.sequence,
+                    one.subject,
+                    one.kind,
+                    one.as_of.isoformat(),
+                    json.dumps({**one.payload, "digest": None}, sort_keys=True),
+                )
                 for one in self.ledger.entries(stream)
             ]
             for stream in STREAMS

@@ -1,23 +1,28 @@
 """What runs in processes of its own, so that it can be killed, raced and starved."""
 
 import faulthandler
+import itertools
 import os
 import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from loops import Loop, days
+from loops import EvenTraffic, Loop, days
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
+from trimtab.adapters.traffic_log import FileTrafficLog, PredictedRow, TrafficWriter
 from trimtab.domain.journal import Draft
-from trimtab.errors import LedgerConflictError
+from trimtab.domain.spec import StepSpec
+from trimtab.errors import LedgerConflictError, TransitionError
+from trimtab.stages import release as releasing
+from trimtab.stages.collect import collect
 
 DAY = date(2013, 1, 1)
 HANGS_AFTER_SECONDS = 200
@@ -152,3 +157,91 @@ def append_with_full_disk(url: str, outcome: Any) -> None:
         outcome.put(type(error).__name__)
     else:
         outcome.put("written")
+
+
+def served_row(name: str) -> PredictedRow:
+    return PredictedRow(
+        request_id=name,
+        key=name,
+        day="2013-01-05",
+        version="1",
+        arm="champion",
+        served=True,
+        route=7,
+        prediction=1.5,
+        error=None,
+        latency_ms=1.0,
+        features={f"f{number}": number / 7 for number in range(11)},
+    )
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def write_for_ever(root: Path, name: str, acknowledged: Path) -> None:
+    """Log three rows at a time and acknowledge them to a pipe, in small segments, until the process is killed."""
+    writer = TrafficWriter(root, "race", name, now, segment_bytes=50_000, segment_s=0.05)
+    with acknowledged.open("wb", buffering=0) as pipe:
+        for number in itertools.count():
+            names = [f"{name}-{number}-{row}" for row in range(3)]
+            writer.write([served_row(one) for one in names])
+            pipe.write("".join(f"{one}\n" for one in names).encode())
+
+
+def collect_once(root: Path, lake: Path, start: Any = None) -> None:
+    """Move what is complete, perhaps at the same time as another process."""
+    sink, logs = DeltaLake(str(lake), "race"), [FileTrafficLog(root, "race")]
+    if start is not None:
+        start.wait()
+    collect(logs=logs, lake=sink)
+
+
+def collect_for_ever(root: Path, lake: Path) -> None:
+    while True:
+        collect_once(root, lake)
+
+
+def collect_with_full_disk(root: Path, lake: Path, outcome: Any) -> None:
+    """Try to move with no byte left for any file of some size."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+    try:
+        collect_once(root, lake)
+    except Exception as error:  # noqa: BLE001  # whichever way it fails
+        outcome.put(type(error).__name__)
+    else:
+        outcome.put("moved")
+
+
+class SilentRegistry:
+    """A registry that nobody looks at."""
+
+    def digest(self, version: str) -> str:
+        return f"digest of {version}"
+
+    def mirror(self, aliases: object) -> None: ...
+
+    def tag(self, version: str, tags: object) -> None: ...
+
+
+def race_release(url: str, root: str, move: str, start: Any, outcome: Any) -> None:
+    """Make one of the moves of a release, at the same time as another process makes another."""
+    registry: Any = SilentRegistry()
+    ledger = SqlLedger(open_engine(url), "race")
+    writes: dict[str, Any] = {"as_of": DAY, "ledger": ledger, "registry": registry}
+    moves: Mapping[str, Callable[[], object]] = {
+        "step": lambda: releasing.begin_step(
+            "2", StepSpec(name="canary", share=0.5, requests=1), **writes, traffic=EvenTraffic()
+        ),
+        "rollback": lambda: releasing.roll_back("2", **writes, actor="ann", reason="worse"),
+        "hold": lambda: releasing.hold_release("2", **writes, actor="ann", reason="lunch"),
+        "request": lambda: releasing.request_release("3", **writes, reason="newer", second="replace"),
+    }
+    start.wait()
+    try:
+        moves[move]()
+    except (LedgerConflictError, TransitionError) as error:
+        outcome.put((move, type(error).__name__))
+    else:
+        outcome.put((move, "made"))

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODEL = "flight_air_time"
+KINDS = ("daily", "collect", "watch", "train", "release", "rollback")
 Read = Callable[[Path, Path], dict[str, Any]]
 
 
@@ -18,10 +19,9 @@ def shipped(read_dags: Read) -> dict[str, Any]:
     return read_dags(ROOT / "dags", ROOT / "include" / "models")
 
 
-def test_every_model_has_its_four_dags(shipped: dict[str, Any]) -> None:
+def test_every_model_has_its_dags(shipped: dict[str, Any]) -> None:
     assert shipped["errors"] == {}
-    kinds = ("daily", "watch", "train", "release")
-    assert set(shipped["dags"]) == {f"{model}.{kind}" for model in (MODEL, "flight_late") for kind in kinds}
+    assert set(shipped["dags"]) == {f"{model}.{kind}" for model in (MODEL, "flight_late") for kind in KINDS}
 
 
 def test_daily_goes_from_the_batch_to_the_verdict(shipped: dict[str, Any]) -> None:
@@ -31,6 +31,7 @@ def test_daily_goes_from_the_batch_to_the_verdict(shipped: dict[str, Any]) -> No
         "validate": ["score"],
         "score": ["profile_batch"],
         "profile_batch": ["judge"],
+        "collect": ["feedback"],
         "feedback": ["judge"],
         "judge": [],
     }
@@ -41,6 +42,12 @@ def test_every_step_of_a_release_can_be_rolled_back(shipped: dict[str, Any]) -> 
     assert list(tasks) == ["request", "approve", "shadow", "canary_5", "canary_50", "live", "bake", "rollback"]
     assert all("rollback" in tasks[step] for step in ("shadow", "canary_5", "canary_50", "live", "bake"))
     assert "rollback" not in tasks["approve"]
+
+
+def test_person_on_call_finds_one_form_that_rolls_back_unless_told_otherwise(shipped: dict[str, Any]) -> None:
+    dag = shipped["dags"][f"{MODEL}.rollback"]
+    assert dag["tasks"] == {"intervene": []}
+    assert dag["params"]["action"]["enum"] == ["rollback", "hold", "resume"]
 
 
 def test_forms_describe_every_field(shipped: dict[str, Any]) -> None:
@@ -57,8 +64,8 @@ def test_skipping_approval_is_offered_only_where_the_spec_allows_it(read_dags: R
     )
     folder = tmp_path / MODEL
     shutil.copytree(ROOT / "include" / "models" / MODEL, folder)
-    with (folder / "model.yaml").open("a") as spec:
-        spec.write("\nrelease: {automation: optional}\n")
+    spec = folder / "model.yaml"
+    spec.write_text(spec.read_text().replace("release:\n", "release:\n  automation: optional\n"))
     assert "skip_approval" in read_dags(ROOT / "dags", tmp_path)["dags"][f"{MODEL}.train"]["params"]
 
 
@@ -69,7 +76,7 @@ def test_broken_folder_is_an_import_error_and_leaves_the_others_alone(read_dags:
     text = (broken / "model.yaml").read_text().replace("name: flight_air_time", "name: broken_model")
     (broken / "model.yaml").write_text(text.replace("holdout_days: 7", "holdout_day: 7"))
     found = read_dags(ROOT / "dags", tmp_path)
-    assert set(found["dags"]) == {f"{MODEL}.{kind}" for kind in ("daily", "watch", "train", "release")}
+    assert set(found["dags"]) == {f"{MODEL}.{kind}" for kind in KINDS}
     assert list(found["errors"]) == ["broken_models.py"]
     error = found["errors"]["broken_models.py"]
     assert "broken_model/model.yaml: train.holdout_day: there is no such key." in error

@@ -1,6 +1,8 @@
 """A small trained model, a registry in memory, and a service around them."""
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,13 +19,15 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from trimtab.adapters.ledger_schema import migrate
 from trimtab.adapters.model_folder import ModelFolder, load_folder
 from trimtab.adapters.model_package import digest, load_feature_code, open_package, pack
+from trimtab.adapters.outcome_log import OutcomeWriter
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
 from trimtab.adapters.traffic_log import FileTrafficLog, TrafficWriter
+from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import Columns, Encoder
 from trimtab.domain.journal import Draft, Entry, Payload, Stream
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Package, Predictor
-from trimtab.domain.profiles import Reference, bins_of
+from trimtab.domain.profiles import Reference
 from trimtab.domain.spec import ModelSpec
 from trimtab.errors import LedgerUnavailableError, NotFoundError, RegistryUnavailableError
 from trimtab.serving.app import create_app
@@ -223,7 +227,7 @@ class Service:
 def token_file(path: Path) -> Path:
     """A token file that knows TOKEN."""
     file = path / "tokens"
-    file.write_text(f"# the tests\n{token_digest(TOKEN)}  # a comment\n")
+    file.write_text(f"# the tests\n{token_digest(TOKEN)}  predict,feedback,admin  # a comment\n")
     return file
 
 
@@ -233,7 +237,8 @@ def new_service(path: Path) -> Service:
     migrate(engine)
     ledger, registry = BreakableLedger(SqlLedger(engine, MODEL)), MemoryRegistry()
     log = TrafficWriter(path / "traffic", MODEL, "worker", lambda: NOW)
-    server = ModelServer(folder().spec, ledger, registry, log)
+    outcomes = OutcomeWriter(path / "traffic", MODEL, "worker", lambda: NOW)
+    server = ModelServer(folder().spec, ledger, registry, log, outcomes)
     return Service(ledger, registry, server, TokenCheck(token_file(path)), path / "traffic")
 
 
@@ -251,3 +256,34 @@ async def client(app: FastAPI, headers: Mapping[str, str] = BEARER) -> AsyncIter
 def content_digest(path: Path) -> str:
     """Of all bytes of a log, for before and after."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(path.rglob("*.jsonl")))).hexdigest()
+
+
+class Running:
+    """A service that is asked from outside its event loop, and runs until it is closed."""
+
+    def __init__(self, service: Service, **app_settings: Any) -> None:  # of create_app
+        self.service = service
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(app_settings)), daemon=True)
+        self._thread.start()
+        self._ready.wait(60)
+
+    async def _run(self, app_settings: dict[str, Any]) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with client(self.service.app(**app_settings)) as self.http:
+            self._ready.set()
+            await self._over.wait()
+
+    def _do(self, coroutine: Any) -> httpx.Response:  # of httpx
+        answer: httpx.Response = asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+        return answer
+
+    def post(self, path: str = f"/models/{MODEL}/predict", **kwargs: Any) -> httpx.Response:  # of httpx
+        return self._do(self.http.post(path, **kwargs))
+
+    def get(self, path: str) -> httpx.Response:
+        return self._do(self.http.get(path))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()

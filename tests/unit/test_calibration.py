@@ -5,7 +5,8 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from trimtab.domain.calibration import Comparison, Series, arcsine, compare, day_types, fit, identity, root_shares
+from trimtab.domain.calibration import Series, arcsine, day_types, fit, identity, root_shares
+from trimtab.domain.comparison import Comparison, compare, without_furthest_day
 from trimtab.domain.metrics import FloatArray
 
 ALPHA = 0.01
@@ -109,3 +110,22 @@ def test_scales_are_in_standard_deviations() -> None:
     assert distance == pytest.approx(0.2, abs=0.02)
     difference = arcsine(np.array([0.55])) - arcsine(np.array([0.5]))
     assert difference[0] == pytest.approx(0.1, abs=0.001)
+
+
+def test_furthest_day_is_left_out_of_each_window_for_each_signal_by_itself() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(0, 0.01, (28 + 7, 2))
+    values[-3, 0], values[-1, 1] = 1.0, -1.0
+    series = Series(means=values[:, :, None], rows=np.ones(values.shape))
+    types = np.zeros(len(values), dtype=np.intp)
+    before = Series(means=series.means[:28], rows=series.rows[:28])
+    null = fit(before, types[:28], np.ones(27, dtype=np.intp), np.ones(2), identity)
+    after = Series(means=series.means[28:], rows=series.rows[28:])
+    windows = np.stack([np.ones(7), np.eye(7)[6]])
+    rest = without_furthest_day(null, after, types[28:], windows)
+    assert np.flatnonzero(rest[0, :, 0] == 0).tolist() == [4]
+    assert np.flatnonzero(rest[0, :, 1] == 0).tolist() == [6]
+    np.testing.assert_array_equal(rest[1].T, windows[[1, 1]])
+    found = compare(null, after, types[28:], rest, alpha=ALPHA, floor=0.0, shift=0.1)
+    assert (found.value[0] < 0.05).all()
+    assert found.value[1, 1] == pytest.approx(1.0, abs=0.05)

@@ -230,7 +230,13 @@ class _Service(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, self.headers["Authorization"], body["rows"]))
         one = {"prediction": 227.5, "version": "3", "arm": "champion"}
-        answer = {"request_id": "r1", "model": "flight_air_time", "predictions": [one] * len(body["rows"])}
+        far = [place for place, row in enumerate(body["rows"]) if row["distance"] == "far"]
+        answer = {
+            "request_id": "r1",
+            "model": "flight_air_time",
+            "predictions": [one | dict.fromkeys(one) if place in far else one for place in range(len(body["rows"]))],
+            "problems": [{"row": place, "column": "distance", "problem": "must be a number"} for place in far],
+        }
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
@@ -262,6 +268,14 @@ def test_predict_sends_the_rows_and_prints_the_answer(home: Home, service: Servi
     assert [one["prediction"] for one in json.loads(result.stdout)["predictions"]] == [227.5, 227.5]
     expected = [{"distance": 1400, "carrier": None}, {"distance": 500}]
     assert asked == [("/models/flight_air_time/predict", "Bearer s3cret", expected)]
+
+
+def test_predict_prints_what_it_got_and_complains_of_the_rows_that_are_not_right(home: Home, service: Service) -> None:
+    home.prepare()
+    result = run("predict", "flight_air_time", "--url", service[0], '{"distance": "far"}', '{"distance": 500}')
+    assert result.exit_code == 1
+    assert [one["prediction"] for one in json.loads(result.stdout)["predictions"]] == [None, 227.5]
+    assert result.stderr == "row 0: distance must be a number\n"
 
 
 def test_predict_reads_lines_and_takes_the_token_of_the_home(home: Home, service: Service) -> None:

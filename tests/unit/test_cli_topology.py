@@ -82,7 +82,8 @@ def test_the_fernet_key_is_one(home: Home) -> None:
 
 
 def test_the_prediction_service_accepts_the_token_of_the_home(home: Home) -> None:
-    assert TokenCheck(home.tokens_file).accepts(home.secret("prediction_token"))
+    scopes = TokenCheck(home.tokens_file).scopes(home.secret("prediction_token"))
+    assert scopes == {"predict", "feedback", "admin"}
 
 
 def test_airflow_s_passwords_are_in_the_form_that_it_reads(home: Home) -> None:

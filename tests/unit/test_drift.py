@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from trimtab.domain.binning import bins_of
+from trimtab.domain.counting import profile, profile_column
 from trimtab.domain.drift import (
     ColumnDrift,
     chi_square,
@@ -23,7 +25,7 @@ from trimtab.domain.drift import (
     wasserstein,
 )
 from trimtab.domain.metrics import FloatArray
-from trimtab.domain.profiles import Moments, bins_of, profile, profile_column
+from trimtab.domain.profiles import Moments
 
 COUNTS = st.integers(2, 30).flatmap(
     lambda size: st.tuples(*[st.lists(st.integers(0, 1000), min_size=size, max_size=size)] * 2)

@@ -12,12 +12,12 @@ from doubles import FLIGHTS, tiny_rows, tiny_training
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.adapters.model_folder import load_folder
-from trimtab.cli.drill import chosen_drills
+from trimtab.cli.drill import chosen_drills, show
 from trimtab.domain.columns import row_keys
+from trimtab.domain.diagnosis import Advice, Bug, Kind
 from trimtab.domain.drills import DRILLS
 from trimtab.domain.journal import Draft, Stream
 from trimtab.domain.retraining import Action
-from trimtab.domain.triage import Advice, Bug, Kind
 from trimtab.errors import NotFoundError, RequestError
 from trimtab.stages.drill import DrillResult, drill, target_of
 from trimtab.stages.ingest import REPEATED_KEY
@@ -89,7 +89,7 @@ def test_batch_that_was_sent_twice_is_recorded_and_opens_an_incident(bench: Benc
     said = triage_of(entry)
     assert (said.kind, said.bug, said.advice) == (Kind.DATA_BUG, Bug.DUPLICATED_BATCH, Advice.QUARANTINE)
     assert str(entry.payload["summary"]).startswith("data_bug (duplicated_batch), sudden: 30 of 60 rows repeat the key")
-    decision = retrain(DAY, ledger=bench.ledger, policy=SPEC.retrain)
+    decision = retrain(DAY, ledger=bench.ledger, policy=SPEC.retrain, train=SPEC.train, monitor=SPEC.monitor)
     assert (decision.action, decision.reason) == (Action.INCIDENT, said.summary)
 
 
@@ -128,6 +128,31 @@ def test_drill_says_what_would_be_said_and_writes_nothing(bench: Bench) -> None:
     assert not stuck.is_right  # a reference of one day knows no limits
     assert [bench.lake.version(table) for table in tables] == before  # type: ignore[arg-type]
     assert bench.ledger.entries("verdict") == []
+
+
+def test_stale_model_whose_errors_are_as_ordinary_says_both(bench: Bench) -> None:
+    for back in range(8):
+        day = DAY - timedelta(days=back)
+        saved = {"rows": 100, "loss": 10.0 + back / 100, "bias": 9.0, "slices": {}, "shifted_loss": 5.0}
+        bench.note("feedback", day.isoformat(), "measured", day, **{"1": saved})
+    bench.take_in(DAY)
+    bench.judge(DAY)
+    verdict = bench.ledger.entries("verdict")[-1]
+    assert verdict.kind == "decay"
+    assert str(verdict.payload["summary"]).startswith(
+        "Stale, though no error is beyond its limit: a shift by the errors of the week before saves 50% of the loss"
+    )
+
+
+def test_drills_are_shown_in_80_columns(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    for back in (0, 1):
+        bench.take_in(DAY - timedelta(days=back))
+    show(bench.drill("duplicated_batch", "changed_component"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["duplicated_batch", "not_enough_data", "duplicated_batch", "quarantine", "yes"]
+    assert lines[2].strip() == "30 of 60 rows repeat the key of another one"
+    assert lines[-1] == "1 of 2 are called what they are."
 
 
 def test_drill_of_a_day_that_was_never_taken_in_says_so(bench: Bench) -> None:

@@ -8,21 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from trimtab.domain.binning import COARSE_BINS, MAX_CATEGORIES, MAX_KNOWN, bins_of
 from trimtab.domain.columns import Column, Columns
-from trimtab.domain.profiles import (
-    COARSE_BINS,
-    LARGEST,
-    MAX_CATEGORIES,
-    MAX_KNOWN,
-    ColumnBins,
-    ColumnProfile,
-    Moments,
-    Profile,
-    bins_of,
-    profile,
-    profile_column,
-    total,
-)
+from trimtab.domain.counting import profile, profile_column
+from trimtab.domain.profiles import LARGEST, ColumnBins, ColumnProfile, Moments, Profile, total
 from trimtab.errors import DataContractError
 
 NUMBERS = st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=0, max_size=60)

@@ -1,4 +1,4 @@
-"""A release as a state machine, the routing that follows from it, and the guards of its steps."""
+"""A release as a state machine, and the routing that follows from it."""
 
 from datetime import UTC, date, datetime
 from typing import get_args
@@ -9,24 +9,20 @@ from hypothesis import strategies as st
 
 from trimtab.domain.journal import Entry, Payload
 from trimtab.domain.release import (
-    ALLOWED,
     PROGRESS,
-    ArmTraffic,
+    Kind,
     Release,
     Routing,
-    State,
+    allowed,
     check,
-    guard_step,
     has_reached,
     releases,
     routing,
     unit_interval,
 )
-from trimtab.domain.spec import ReleaseSpec
 from trimtab.errors import TransitionError
 
-STATES: tuple[State, ...] = get_args(State)
-SPEC = ReleaseSpec()
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def entry(sequence: int, version: str, kind: str, **payload: object) -> Entry:
@@ -54,9 +50,10 @@ class History:
         self.share = 0.0
         return version
 
-    def move(self, version: str, to: State, share: float = 0.0) -> None:
+    def move(self, version: str, to: Kind, share: float = 0.0) -> None:
         check(releases(self.entries).get(version), version, to)
-        self._add(version, to, {"step": f"s{share}", "share": share} if to == "step" else {})
+        payload: Payload = {"step": f"s{share}", "share": share} if to == "step" else {}
+        self._add(version, to, {"actor": "ann"} if to == "held" else payload)
 
     def _add(self, version: str, kind: str, payload: Payload) -> None:
         self.entries.append(entry(len(self.entries) + 1, version, kind, **payload))
@@ -68,7 +65,7 @@ def histories(draw: st.DrawFn) -> History:
     history = History()
     for _ in range(draw(st.integers(0, 25))):
         known = releases(history.entries)
-        options = [(version, to) for version, one in known.items() for to in ALLOWED[one.state]]
+        options = [(version, to) for version, one in known.items() for to in allowed(one)]
         if not any(one.is_open for one in known.values()):
             options.append(("", "requested"))
         version, to = draw(st.sampled_from(options))
@@ -92,7 +89,8 @@ def test_any_legal_history_routes_to_one_champion_and_at_most_one_challenger(his
         assert route.share == known[route.challenger].share
     else:
         assert route.share == 0
-    assert route.sequence == len(history.entries)
+    assert 0 <= route.sequence <= len(history.entries)
+    assert (route.sequence == 0) == (route == Routing(sequence=0, champion=None))
 
 
 @given(histories())
@@ -109,18 +107,61 @@ def test_ending_the_newest_release_returns_to_the_champion_before_it(history: Hi
     assert routing(history.entries).champion == before
 
 
-@given(histories(), st.sampled_from(STATES))
-def test_transition_is_refused_unless_the_state_allows_it(history: History, to: State) -> None:
+@given(histories(), st.sampled_from(KINDS))
+def test_transition_is_refused_unless_the_state_allows_it(history: History, to: Kind) -> None:
     for version, release in releases(history.entries).items():
-        if to in ALLOWED[release.state]:
+        if to in allowed(release):
             check(release, version, to)
         else:
             with pytest.raises(TransitionError) as told:
                 check(release, version, to)
-            allowed = ", ".join(map(repr, ALLOWED[release.state])) or "nothing: it has ended"
+            words = ", ".join(map(repr, allowed(release))) or "nothing: it has ended"
+            where = f"held at {release.state!r} by ann" if release.held_by else repr(release.state)
             assert str(told.value) == (
-                f"Release of version {version} is {release.state!r} and cannot become {to!r}. It can become {allowed}."
+                f"Release of version {version} is {where} and cannot become {to!r}. It can become {words}."
             )
+
+
+@given(histories())
+def test_holding_and_resuming_leave_the_traffic_and_its_evidence_alone(history: History) -> None:
+    before = routing(history.entries)
+    for version, release in releases(history.entries).items():
+        if "held" in allowed(release):
+            history.move(version, "held")
+            assert routing(history.entries) == before
+            assert allowed(releases(history.entries)[version]) == ("resumed", "rolled_back")
+            history.move(version, "resumed")
+            assert routing(history.entries) == before
+            assert allowed(releases(history.entries)[version]) == allowed(release)
+
+
+@given(histories())
+def test_held_release_can_always_be_rolled_back_and_leaves_what_was_before(history: History) -> None:
+    version = history.request() if not any(one.is_open for one in releases(history.entries).values()) else ""
+    if not version:
+        return
+    before = routing(history.entries).champion
+    for to in ("approved", "live", "held", "rolled_back"):
+        history.move(version, to)  # type: ignore[arg-type]
+    assert routing(history.entries).champion == before
+
+
+def test_evidence_of_a_step_begins_with_its_own_entry() -> None:
+    history = History()
+    history.request()
+    for to in ("approved", "live", "done"):
+        history.move("1", to)  # type: ignore[arg-type]
+    history.request()
+    history.move("2", "approved")
+    assert routing(history.entries).sequence == 3, "a request changes no traffic"
+    history.move("2", "step", 0.0)
+    history.move("2", "held")
+    history.move("2", "resumed")
+    assert routing(history.entries).sequence == 7
+    history.move("2", "step", 0.5)
+    assert routing(history.entries).sequence == 10
+    history.move("2", "step", 0.5)
+    assert routing(history.entries).sequence == 11, "a step of the same share is another step"
 
 
 def test_release_that_was_never_requested_cannot_move() -> None:
@@ -190,31 +231,3 @@ def test_largest_hash_stays_below_one() -> None:
 
 def test_without_a_challenger_the_champion_answers() -> None:
     assert Routing(sequence=1, champion="1", share=1.0).arm("any") == "champion"
-
-
-@pytest.mark.parametrize(
-    ("champion", "challenger", "outcome", "reason"),
-    [
-        (
-            ArmTraffic(requests=9, latency_ms_p50=2),
-            ArmTraffic(requests=50, latency_ms_p50=4),
-            "pass",
-            "2.00 x, 2 x allowed",
-        ),
-        (ArmTraffic(requests=9, latency_ms_p50=2), ArmTraffic(requests=50, latency_ms_p50=4.1), "trip", "2.05 x, 2 x"),
-        (
-            ArmTraffic(requests=9),
-            ArmTraffic(requests=99, failures=1),
-            "trip",
-            "1 of 99 requests failed on the challenger",
-        ),
-        (ArmTraffic(), ArmTraffic(requests=1, failures=1), "trip", "1 of 1 requests failed on the challenger; 0 may"),
-        (ArmTraffic(requests=9, latency_ms_p50=2), ArmTraffic(), "wait", "0 of 50 requests seen, 50 more are needed"),
-        (ArmTraffic(), ArmTraffic(requests=50), "wait", "no request of the champion to compare latency with"),
-        (ArmTraffic(requests=9), ArmTraffic(requests=50), "trip", "nan x"),
-    ],
-)
-def test_guards_of_a_step(champion: ArmTraffic, challenger: ArmTraffic, outcome: str, reason: str) -> None:
-    report = guard_step(champion, challenger, requests=50, spec=SPEC)
-    assert report.outcome == outcome
-    assert reason in "; ".join(report.reasons)

@@ -121,7 +121,7 @@ def changed(old: str, new: str) -> str:
         (changed("spec_version: 1", "spec_version: 2"), "m.yaml: spec_version: Input should be 1. Got 2."),
         (
             YAML + "release: {steps: [{name: a, share: 0.5, requests: 1}, {name: b, share: 0.1, requests: 1}]}\n",
-            "m.yaml: release: the shares of the steps must not fall.",
+            "m.yaml: release: the shares of the steps must rise.",
         ),
         (
             YAML + "release: {steps: [{name: live, share: 0.5, requests: 1}]}\n",

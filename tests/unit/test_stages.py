@@ -1,7 +1,7 @@
 """Stages one by one on real stores: what they write, what they refuse, and what a repetition meets."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,8 +21,8 @@ from trimtab.domain.journal import Draft, Payload, Stream
 from trimtab.domain.metrics import DayErrors
 from trimtab.domain.ports import RawBatch
 from trimtab.domain.profiles import PREDICTION
-from trimtab.domain.release import ArmTraffic, Routing
-from trimtab.domain.retraining import Action
+from trimtab.domain.release import Routing
+from trimtab.domain.retraining import Action, RetrainDecision
 from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, RowsSpec, SliceSpec, TrainSpec
 from trimtab.domain.verdict import Status
 from trimtab.errors import DataContractError, NotFoundError
@@ -67,19 +67,6 @@ class Fixed:
 
     def read(self, day: date, columns: Sequence[str]) -> RawBatch:
         return RawBatch(rows=self.days[day][["_row", *columns]].astype(object), broken=())
-
-
-@dataclass
-class Told:
-    """Traffic that answered some rows."""
-
-    answered: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-    def arms(self, routing: Routing) -> Mapping[str, ArmTraffic]:
-        return {}
-
-    def predictions(self, day: date) -> pd.DataFrame:
-        return self.answered
 
 
 class Stage:
@@ -209,31 +196,35 @@ def verdict_of(stage: Stage, kind: str, day: date = DAY, **payload: Any) -> None
     stage.note("verdict", day.isoformat(), kind, day, summary="numbers", **payload)
 
 
+def decide(stage: Stage, day: date = DAY, **arguments: Any) -> RetrainDecision:
+    return retrain(day, ledger=stage.ledger, train=SPEC.train, monitor=MonitorSpec(), **arguments)
+
+
 def test_day_that_was_not_judged_has_no_decision(stage: Stage) -> None:
     with pytest.raises(NotFoundError) as told:
-        retrain(DAY, ledger=stage.ledger, policy=RetrainSpec())
+        decide(stage, policy=RetrainSpec())
     assert str(told.value) == "2013-03-01 has no verdict. Run the task 'judge' of that day first."
 
 
 def test_decision_is_made_once_for_a_verdict_whatever_has_happened_since(stage: Stage) -> None:
     verdict_of(stage, "decay")
-    first = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec())
+    first = decide(stage, policy=RetrainSpec())
     assert first.action is Action.RETRAIN
     stage.note("release", "2", "requested", DAY)
-    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()) == first
+    assert decide(stage, policy=RetrainSpec()) == first
     assert len(stage.ledger.entries("retraining")) == 1
     verdict_of(stage, "ok")
-    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()).action is Action.NOTHING
+    assert decide(stage, policy=RetrainSpec()).action is Action.NOTHING
     assert [entry.kind for entry in stage.ledger.entries("retraining")] == ["retrain", "nothing"]
 
 
 def test_decision_counts_earlier_retrainings_and_open_releases(stage: Stage) -> None:
     stage.note("retraining", "2013-02-25", "retrain", date(2013, 2, 25))
     verdict_of(stage, "decay", staleness={"days": 7, "share": 0.3, "p_value": 0.001, "stale": True})
-    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(cooldown_days=7))
+    decision = decide(stage, policy=RetrainSpec(cooldown_days=7))
     assert (decision.action, decision.reason) == (
         Action.NOTHING,
-        "retrained on 2013-02-25, and the cooldown is 7 days (the model is stale: a shift by the errors of the week before saves 30% of the loss "
+        "retrained on 2013-02-25, and the wait is 7 days (the model is stale: a shift by the errors of the week before saves 30% of the loss "
         "(p = 0.001))",
     )
 
@@ -242,38 +233,75 @@ def test_former_champion_is_preferred_to_a_training_and_begins_a_cooldown(stage:
     better = Recall(version="1", reason="version 1 was better")
     stale = {"days": 7, "share": 0.3, "p_value": 0.001, "stale": True}
     verdict_of(stage, "decay", staleness=stale)
-    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(), former=lambda: better)
+    decision = decide(stage, policy=RetrainSpec(), former=lambda: better)
     assert (decision.action, decision.version) == (Action.RECALL, "1")
     assert decision.reason == (
         "version 1 was better: the model is stale: "
         "a shift by the errors of the week before saves 30% of the loss (p = 0.001)"
     )
-    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()) == decision
+    assert decide(stage, policy=RetrainSpec()) == decision
     verdict_of(stage, "decay", DAY + timedelta(days=6), staleness=stale)
-    assert retrain(DAY + timedelta(days=6), ledger=stage.ledger, policy=RetrainSpec()).action is Action.NOTHING
+    assert decide(stage, DAY + timedelta(days=6), policy=RetrainSpec()).action is Action.NOTHING
 
 
 def test_former_champions_are_not_asked_where_nothing_is_to_be_done(stage: Stage) -> None:
     verdict_of(stage, "ok")
-    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(), former=lambda: pytest.fail("asked"))
+    decision = decide(stage, policy=RetrainSpec(), former=lambda: pytest.fail("asked"))
     assert decision.action is Action.NOTHING
 
 
 def test_blocked_batch_opens_an_incident_and_a_mended_one_does_not(stage: Stage) -> None:
     stage.note("batch", DAY.isoformat(), "blocked")
     verdict_of(stage, "decay")
-    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()).action is Action.INCIDENT
+    assert decide(stage, policy=RetrainSpec()).action is Action.INCIDENT
     stage.note("batch", DAY.isoformat(), "accepted")
     verdict_of(stage, "decay", again=True)
-    assert retrain(DAY, ledger=stage.ledger, policy=RetrainSpec()).action is Action.RETRAIN
+    assert decide(stage, policy=RetrainSpec()).action is Action.RETRAIN
 
 
 def test_age_of_the_champion_counts_from_the_request_of_its_release(stage: Stage) -> None:
     stage.live("1", DAY - timedelta(days=40))
     verdict_of(stage, "ok")
-    decision = retrain(DAY, ledger=stage.ledger, policy=RetrainSpec(max_age_days=40))
+    decision = decide(stage, policy=RetrainSpec(max_age_days=40))
     # Its release has not ended, so nothing is begun; the age is named.
     assert decision.reason == "a release is on its way (the champion is 40 days old, 40 are allowed)"
+
+
+def trial(stage: Stage, day: date, trigger: str, kind: str, saving: float | None) -> None:
+    stage.note("retraining", day.isoformat(), "retrain", day, reason="", trigger=trigger)
+    stage.note("gate", f"training of {day}", kind, day, saving=saving)
+
+
+@pytest.mark.parametrize(
+    ("kind", "saving", "action"),
+    [("refused", -0.1, Action.NOTHING), ("promoted", 0.02, Action.NOTHING), ("promoted", 0.2, Action.RETRAIN)],
+)
+def test_trial_that_was_not_worth_it_makes_the_next_one_wait_longer(
+    stage: Stage, kind: str, saving: float, action: Action
+) -> None:
+    trial(stage, DAY - timedelta(days=20), "harder", kind, saving)
+    verdict_of(stage, "decay")
+    decision = decide(stage, policy=RetrainSpec(harder_cooldown_days=14))
+    assert decision.action is action
+    if action is Action.NOTHING:
+        assert decision.reason.startswith("retrained on 2013-02-09, and the wait is 28 days (the errors have grown")
+
+
+def test_stale_model_is_left_where_a_training_could_not_follow(stage: Stage) -> None:
+    verdict_of(stage, "decay", staleness={"days": 7, "share": 0.3, "p_value": 0.001, "stale": True}, findings=[])
+    decision = decide(stage, policy=RetrainSpec(), doubt=lambda: "the window is too long")
+    assert (decision.action, decision.reason) == (Action.NOTHING, "the window is too long")
+    assert stage.ledger.entries("retraining")[-1].payload["reason"] == "the window is too long"
+
+
+def test_champion_of_a_short_history_is_tried_again_when_its_data_have_doubled(stage: Stage) -> None:
+    """It had ten days to learn from, of 28 that a training takes; a hold-out takes seven."""
+    stage.note("batch", "2013-01-01", "accepted", date(2013, 1, 1))
+    stage.live("1", date(2013, 1, 11))
+    stage.note("release", "1", "done", date(2013, 1, 12))
+    for day, action in ((date(2013, 1, 27), Action.NOTHING), (date(2013, 1, 28), Action.RETRAIN)):
+        verdict_of(stage, "ok", day)
+        assert decide(stage, day, policy=RetrainSpec()).action is action
 
 
 def test_incident_is_opened_once(stage: Stage) -> None:
@@ -347,21 +375,20 @@ def test_training_without_a_decision_of_the_gate_is_not_registered(stage: Stage)
 
 def labelled(
     stage: Stage,
-    answered: pd.DataFrame | None = None,
     *,
     rows: RowsSpec = ROWS,
     label: LabelSpec = LABEL,
     slices: Sequence[SliceSpec] = SPEC.slices,
     features: Callable[[Columns], Columns] = no_feature,
+    minutes: object = "100",
 ) -> Any:
     found = batch(0)
-    source = Fixed({DAY: found.astype(dict.fromkeys(ROWS.key, str)).assign(air_time="100")})
+    source = Fixed({DAY: found.astype(dict.fromkeys(ROWS.key, str)).assign(air_time=minutes)})
     return feedback(
         DAY + timedelta(days=1),
         source=source,
         lake=stage.lake,
         ledger=stage.ledger,
-        traffic=Told(answered if answered is not None else pd.DataFrame()),
         rows=rows,
         label=label,
         slices=slices,
@@ -369,23 +396,44 @@ def labelled(
     )
 
 
+def answer(
+    stage: Stage, keys: Sequence[str], predictions: Sequence[float], number: int = 1, request: str = "a"
+) -> None:
+    """Answers of version 9 to one request, moved into the lake."""
+    rows = pd.DataFrame(
+        {
+            "_day": DAY.isoformat(),
+            "request_id": request,
+            "row": range(len(keys)),
+            "_key": keys,
+            "version": "9",
+            "arm": "champion",
+            "served": True,
+            "route": 3,
+            "prediction": predictions,
+            "at": "2026-01-02T03:04:05.000+00:00",
+        }
+    )
+    stage.lake.append("predictions", rows, "online", log="told", number=number)
+
+
+def say(stage: Stage, *said: tuple[int | None, str, str | None], number: int = 1) -> None:
+    """Outcomes (row, kind, value) of request "a", a minute each, moved into the lake."""
+    moments = [f"2026-01-03T00:{minute:02d}:00.000+00:00" for minute in range(len(said))]
+    rows = pd.DataFrame(said, columns=["row", "kind", "value"]).astype({"row": "Int64"})
+    rows = rows.assign(
+        request_id="a", feedback_id=[str(one) for one in range(len(said))], at=moments, _day="2026-01-03"
+    )
+    stage.lake.append("outcomes", rows, "online", log="said", number=number)
+
+
 def test_answers_of_the_service_are_measured_beside_the_batch(stage: Stage) -> None:
     stage.live("1", DAY - timedelta(days=5))
     stage.lake.write("batches", DAY, batch(0))
     score(DAY, **stage.stores, rows=ROWS)
     keys = batch(0)["_key"].tolist()
-    answered = pd.DataFrame(
-        {
-            "request_id": ["a", "b"],
-            "key": keys[:2],
-            "version": "9",
-            "arm": "champion",
-            "served": True,
-            "route": 3,
-            "prediction": [110.0, 80.0],
-        }
-    )
-    result = labelled(stage, answered)
+    answer(stage, keys[:2], [110.0, 80.0])
+    result = labelled(stage)
     assert (result.rows, result.labelled) == (30, 30)
     assert set(result.metrics) == {"1", "9"}
     (entry,) = stage.ledger.entries("feedback")
@@ -396,10 +444,78 @@ def test_answers_of_the_service_are_measured_beside_the_batch(stage: Stage) -> N
         "mae": 15.0, "rmse": pytest.approx(250**0.5), "bias": -5.0, "pinball_10": 5.5, "pinball_90": 9.5
     }  # fmt: skip
     assert (entry.subject, entry.as_of) == ("2013-03-01", date(2013, 3, 2))
-    before = stage.lake.read("predictions", DAY, DAY, part="online")
+    assert online["interaction"] == {"rows": 2, "correction": 0, "override": 0, "retry": 0, "click": 0}
     labelled(stage)
-    assert stage.lake.read("predictions", DAY, DAY, part="online").equals(before), "a log that is gone clears nothing"
     assert len(stage.ledger.entries("feedback")) == 1
+
+
+def test_what_clients_said_labels_rows_that_the_source_leaves_out_and_is_counted(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    keys = batch(0)["_key"].tolist()
+    answer(stage, keys[:4], [110.0, 80.0, 100.0, 100.0])
+    say(
+        stage,
+        (0, "label", "55"),  # the source knows better
+        (1, "override", "1"),
+        (1, "correction", "90"),
+        (1, "label", "95"),  # a correction says more
+        (2, "label", "not a number"),
+        (None, "retry", None),
+        (3, "click", None),
+        (3, "click", None),
+    )
+    minutes = ["100", "NA", "NA", "100", *["NA"] * 26]
+    result = labelled(stage, minutes=[None if one == "NA" else one for one in minutes])
+    labels = stage.lake.read("labels", DAY, DAY)
+    assert labels[["_key", "label"]].to_numpy().tolist() == [[keys[0], 100], [keys[1], 90], [keys[3], 100]]
+    assert result.labelled == 3
+    (entry,) = stage.ledger.entries("feedback")
+    online = entry.payload["9"]
+    assert isinstance(online, dict)
+    assert online["interaction"] == {"rows": 4, "correction": 1, "override": 1, "retry": 4, "click": 1}
+    labelled(stage, minutes=[None if one == "NA" else one for one in minutes])
+    assert len(stage.ledger.entries("feedback")) == 1
+
+
+def test_outcome_that_is_sent_again_counts_once_and_the_last_value_holds(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    keys = batch(0)["_key"].tolist()
+    answer(stage, keys[:1], [110.0])
+    for number, value in enumerate(("90", "90", "91"), 1):
+        rows = pd.DataFrame({"request_id": ["a"], "row": pd.array([0], "Int64"), "kind": "label", "value": value})
+        at = f"2026-01-03T00:0{number}:00.000+00:00"
+        rows = rows.assign(feedback_id="one", at=at, _day="2026-01-03")
+        stage.lake.append("outcomes", rows, "online", log="said", number=number)
+    labelled(stage, minutes=None)
+    assert stage.lake.read("labels", DAY, DAY)["label"].tolist() == [91]
+
+
+def test_label_that_a_binary_model_cannot_have_is_passed_over(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    answer(stage, batch(0)["_key"].tolist()[:3], [0.1, 0.5, 0.9])
+    say(stage, (0, "label", "1"), (1, "label", "7"), (2, "override", "on time"))
+    labelled(stage, minutes=None, label=LabelSpec(column="air_time", task="binary"))
+    assert stage.lake.read("labels", DAY, DAY)["label"].tolist() == [1]
+
+
+def test_outcomes_of_answers_about_other_days_and_of_unknown_requests_are_left_alone(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    say(stage, (0, "label", "90"), (None, "retry", None))
+    assert labelled(stage, minutes=None).labelled == 0
+    answer(stage, batch(0)["_key"].tolist()[:2], [1.0, 2.0], request="another")
+    assert labelled(stage, minutes=None).labelled == 0
+
+
+def test_row_that_was_asked_about_again_counts_once(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    for number in (1, 2):
+        answer(stage, batch(0)["_key"].tolist()[:2], [1.0, 2.0], number=number)
+    say(stage, (None, "retry", None))
+    labelled(stage)
+    (entry,) = stage.ledger.entries("feedback")
+    online = entry.payload["9"]
+    assert isinstance(online, dict)
+    assert online["interaction"] == {"rows": 2, "correction": 0, "override": 0, "retry": 2, "click": 0}
 
 
 def test_errors_are_measured_by_slice_of_columns_and_of_features(stage: Stage) -> None:

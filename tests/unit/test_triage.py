@@ -6,13 +6,21 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from trimtab.domain.binning import bins_of
+from trimtab.domain.broken_data import other_unit
+from trimtab.domain.change import COSTLY, change_point, have_grown
+from trimtab.domain.counting import profile, profile_column
+from trimtab.domain.diagnosis import Advice, Bug, Evidence, Intake, Kind, Triage
 from trimtab.domain.drills import DRILLS, Batch, Target
-from trimtab.domain.metrics import FloatArray, day_errors
-from trimtab.domain.profiles import PREDICTION, Profile, Reference, bins_of, profile
+from trimtab.domain.metrics import DayErrors, FloatArray, day_errors
+from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, Profile, Reference
+from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.spec import MonitorSpec
-from trimtab.domain.triage import Advice, Bug, Evidence, Intake, Kind, Triage, triage
-from trimtab.domain.verdict import Current, ReferenceDaysRule
+from trimtab.domain.triage import triage
+from trimtab.domain.verdict import Current
 
 TARGET = Target(numeric=("size", "age"), categorical=("colour",), costly="size", harmless="age")
 DAYS = [(date(2013, 1, 1) + timedelta(days=number)).isoformat() for number in range(56 + 35 + 7)]
@@ -53,13 +61,16 @@ def counted(batch: Batch, bins: object = None) -> Profile:
     return profile({**batch.rows, PREDICTION: predicted(batch)}, bins or reference().bins)  # type: ignore[arg-type]
 
 
-def said(drill: str | None, days: int, *, with_labels: bool = True) -> Triage:
+def said(drill: str | tuple[str, ...] | None, days: int, *, with_labels: bool = True) -> Triage:
     """What triage says after so many drilled days."""
+    drills = (drill,) if isinstance(drill, str) else drill or ()
     batches = {day: day_of(100 + number) for number, day in enumerate(LIVE)}
     for number, day in enumerate(DRILLED[:days]):
         today, before = day_of(200 + number), batches[max(batches)]
         random = np.random.default_rng(1)
-        batches[day] = DRILLS[drill].inject(today, before, TARGET, random) if drill else today
+        for name in drills:
+            today = DRILLS[name].inject(today, before, TARGET, random)
+        batches[day] = today
     last = max(batches)
     errors = {day: day_errors("regression", one.y_true, predicted(one), {}) for day, one in batches.items()}
     current = Current(
@@ -113,6 +124,71 @@ def test_batch_that_validation_blocks_is_broken() -> None:
     assert triage(blocked).reasons == ("too few rows: 3",)
     unreadable = replace(evidence, intake=Intake(accepted=50, unreadable=50))
     assert triage(unreadable).bug is Bug.ENCODING
+
+
+def test_label_that_moved_further_than_any_input_is_the_cause() -> None:
+    """The size explains much of the label and no more: who moves the label moves the size less, and the reverse."""
+    prior, covariate = said("prior_shift", 7), said("covariate_shift", 7)
+    assert (prior.kind, prior.advice) == (Kind.PRIOR_SHIFT, Advice.RECALIBRATE)
+    assert prior.reasons[1] == "no input has moved further"
+    assert (covariate.kind, covariate.advice) == (Kind.COVARIATE_SHIFT, Advice.RETRAIN)
+
+
+def test_growth_that_the_inputs_cannot_explain_is_concept_drift() -> None:
+    assert "and no input has moved" in said("concept_drift", 7).reasons[-1]
+    mixed = said(("benign_shift", *["concept_drift"] * 4), 7)
+    assert mixed.kind is Kind.CONCEPT_DRIFT
+    assert "of which the inputs can explain" in mixed.reasons[-1]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(-5, 5).filter(lambda step: abs(step) > 1e-3))
+def test_change_point_is_where_a_series_steps(before: int, after: int, step: float) -> None:
+    assert change_point(np.array([0.0] * before + [step] * after)) == before
+
+
+def test_errors_have_grown_only_beyond_what_such_days_differ() -> None:
+    random = np.random.default_rng(0)
+
+    def days(first: int, count: int, growth: float) -> dict[str, DayErrors]:
+        names = [(date(2013, 1, 1) + timedelta(days=first + number)).isoformat() for number in range(count)]
+        losses = growth * np.exp(random.normal(0, 0.1, count))
+        return {name: DayErrors(rows=500, loss=float(loss), bias=0.0) for name, loss in zip(names, losses, strict=True)}
+
+    grown = [[have_grown(days(0, 28, 1.0), days(28, 7, growth)) for _ in range(300)] for growth in (1.0, 1.2)]
+    assert np.mean(grown[0]) <= COSTLY + 3 * np.sqrt(COSTLY / 300)
+    assert np.mean(grown[1]) >= 0.9
+    assert not have_grown(days(0, 6, 1.0), days(6, 7, 9.0))  # less than a week is nothing to compare with
+    assert not have_grown(days(0, 28, 1.0), {})
+
+
+def numbers(mean: float, sd: float, seed: int = 0, rows: int = 400) -> ColumnProfile:
+    values = np.random.default_rng(seed).normal(mean, sd, rows)
+    return profile_column(values, ColumnBins(edges=(0.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "words"),
+    [
+        (70 * 1.609344, 10 * 1.609344, "the ratio of miles and kilometres"),
+        (70 / 1000, 10 / 1000, "the ratio of a thousand (kilo, milli)"),
+        ((70 - 32) / 1.8, 10 / 1.8, "the scales of Fahrenheit and Celsius"),
+        (70 * 1.8 + 32, 10 * 1.8, "the scales of Fahrenheit and Celsius"),
+        (70 * 8.0, 10 * 8.0, "both 8"),
+        (70.0, 10.0, ""),
+        (110.0, 10.0, ""),  # a heat wave
+        (70.0, 2.0, ""),  # a selection of rows spreads less
+    ],
+)
+def test_other_unit_makes_an_ordinary_day_of_it(mean: float, sd: float, words: str) -> None:
+    days = [numbers(70 + 2 * np.sin(day), 10, seed=day) for day in range(56)]
+    assert other_unit(days, numbers(mean, sd, seed=99)).startswith(words)
+    assert bool(other_unit(days, numbers(mean, sd, seed=99))) == bool(words)
+
+
+def test_days_that_differ_by_as_much_as_units_do_tell_no_unit() -> None:
+    random = np.random.default_rng(1)
+    days = [numbers(10 * scale, 5 * scale, seed=day) for day, scale in enumerate(np.exp(random.normal(0, 0.5, 56)))]
+    assert other_unit(days, numbers(10 * 2.54, 5 * 2.54)) == ""
 
 
 @pytest.mark.parametrize("name", sorted(DRILLS))

@@ -175,6 +175,27 @@ def test_after_a_rollback_the_version_before_is_live_again(world: World) -> None
     assert markers == ["version 1 live", "version 2 live", "version 2 rolled back"]
 
 
+def test_a_release_that_is_held_says_by_whom_and_where_to_go_on(world: World) -> None:
+    world.release("1", "requested", "approved", "live", "done")
+    world.put("release", "2", "requested", previous="1")
+    world.release("2", "approved")
+    world.put("release", "2", "step", step="canary_5", share=0.05)
+    world.put("release", "2", "held", actor="ann", reason="A sale is on.")
+    text = text_of(world.get("/"))
+    assert "held at step canary_5 version 2 after 1 gets 5 % of the traffic" in text
+    assert "Version 2 is held by ann (A sale is on). Resume it or roll it back." in text
+    assert world.status.level is Level.DECIDE
+    assert "flight_air_time.rollback" in world.get("/").text
+
+
+def test_a_rollback_shows_what_its_golden_rows_have_shown(world: World) -> None:
+    world.release("1", "requested", "approved", "live", "done")
+    world.put("release", "2", "requested", previous="1")
+    world.release("2", "approved", "live", "rolled_back")
+    world.put("release", "2", "verified", reason="version 1 predicts 20 of 20 golden rows, checked 1.5 s after")
+    assert "Version 1 predicts 20 of 20 golden rows, checked 1.5 s after." in text_of(world.get("/"))
+
+
 def test_a_request_waits_for_a_person_and_says_by_when(world: World) -> None:
     world.release("7", "requested", reason="better by far")
     status = world.status
@@ -185,7 +206,7 @@ def test_a_request_waits_for_a_person_and_says_by_when(world: World) -> None:
 
 
 def test_a_request_of_a_model_that_asks_nobody_waits_for_nobody(world: World) -> None:
-    world.change_spec("gate:\n", "release: {automation: full}\ngate:\n")
+    world.change_spec("release:\n", "release:\n  automation: full\n")
     world.release("7", "requested")
     status = world.status
     assert status.release is not None

@@ -10,8 +10,10 @@ import pytest
 from trimtab.domain.calibration import Series, logarithm
 from trimtab.domain.metrics import DayErrors, Errors, FloatArray
 from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, Moments, Profile, Reference
+from trimtab.domain.reference_days import ReferenceDaysRule, judged
+from trimtab.domain.signals import Signals
 from trimtab.domain.spec import MonitorSpec
-from trimtab.domain.verdict import HORIZONS, Current, Finding, ReferenceDaysRule, Signals, Status, Verdict, judged
+from trimtab.domain.verdict import HORIZONS, Current, Finding, Status, Verdict
 
 RULE, SPEC = ReferenceDaysRule(), MonitorSpec()
 START = date(2013, 1, 1)
@@ -200,7 +202,7 @@ def test_trailing_reference_sees_a_step_and_forgets_a_slow_drift() -> None:
 
     views = [
         {finding.view for finding in verdict_after(shifts).flagged}
-        for shifts in (np.repeat([0.0, 0.2], [60, 4]), np.repeat([0.2], [64]), np.repeat([0.0], [64]))
+        for shifts in (np.repeat([0.0, 0.2], [60, 6]), np.repeat([0.2], [64]), np.repeat([0.0], [64]))
     ]
     assert views == [{"frozen", "trailing"}, {"frozen"}, set()]
 
@@ -213,6 +215,25 @@ def test_one_storm_is_told_once_and_is_no_month_of_drift() -> None:
     after = RULE.judge(reference, Current(profiles=profiles, errors={}), SPEC)
     assert {finding.horizon_days for finding in during.flagged} == {1}
     assert after.flagged == ()
+
+
+def test_week_is_beyond_its_limit_only_if_more_than_one_day_makes_it() -> None:
+    random = np.random.default_rng(0)
+    reference = reference_of(autoregressive(random, 56, 0.2), random)
+
+    def flagged(shifted: int, shift: float) -> set[int]:
+        days = names(40)
+        profiles = {
+            day: profile_of(random, shift=shift if number >= 40 - shifted else 0) for number, day in enumerate(days)
+        }
+        return {f.horizon_days for f in RULE.judge(reference, Current(profiles=profiles, errors={}), SPEC).flagged}
+
+    assert flagged(1, 0.13) == set()  # within the limit of a day, and enough to move the mean of a week
+    assert 7 in flagged(7, 0.13)
+
+
+def test_model_without_champion_has_nothing_to_judge() -> None:
+    assert Verdict(status=Status.NOT_ENOUGH_DATA, findings=()).summary == "The model has no champion yet."
 
 
 def test_batch_of_half_the_rows_is_a_finding_about_the_volume() -> None:

@@ -319,7 +319,7 @@ def _errors_of(stores: Stores, day: date) -> str:
 
 
 def _baked_days(stores: Stores, version: str) -> list[str]:
-    from trimtab.stages.release import labelled_days
+    from trimtab.stages.bake import labelled_days
 
     return list(labelled_days(version, stores.ledger))
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from trimtab.cli.release import app as release_app
 from trimtab.errors import NotFoundError, RequestError, TrimtabError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(release_app)
 
 
 def complain(message: str) -> None:
@@ -108,13 +110,16 @@ def serve(
     host: Annotated[str, typer.Option(envvar="TRIMTAB_SERVE_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="TRIMTAB_SERVE_PORT", help="Port to listen on.")] = PORT,
     tokens: Annotated[
-        Path | None, typer.Option(envvar="TRIMTAB_TOKENS", help="File with the SHA-256 of each token that may ask.")
+        Path | None, typer.Option(envvar="TRIMTAB_TOKENS", help="File with SHA-256 and scopes of each token.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, envvar="TRIMTAB_SERVE_WORKERS", help="Processes that answer on the port.")
+    ] = 1,
 ) -> None:
     """Run the prediction service until it is asked to stop."""
     from trimtab.serving.server import run
 
-    run(_addresses(), tokens or _home().tokens_file, host=host, port=port)
+    run(_addresses(), tokens or _home().tokens_file, host=host, port=port, workers=workers)
 
 
 @app.command()
@@ -131,12 +136,17 @@ def predict(
         typer.Option(envvar="TRIMTAB_TOKEN_FILE", help="File with the token; that of `trimtab up` by default."),
     ] = None,
 ) -> None:
-    """Ask the prediction service, and print its answer as JSON."""
+    """Ask the prediction service, and print its answer as JSON; ends with 1 if a row has no prediction."""
     from trimtab.serving.client import PredictionClient
 
     parsed = _parse_rows(rows or sys.stdin.read().splitlines())
     with PredictionClient(url or f"http://127.0.0.1:{_home().ports.serving}", _token(token_file)) as client:
-        typer.echo(client.predict(model, parsed).model_dump_json(indent=2))
+        answer = client.predict(model, parsed)
+    typer.echo(answer.model_dump_json(indent=2))
+    for problem in answer.problems:
+        complain(str(problem))
+    if answer.problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -225,6 +235,50 @@ def drill(
     show(run_drills(Stores(_addresses(), model, uri_of(os.environ)), day.date() if day else None, only or (), seed))
 
 
+@app.command()
+def skew(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="First day of the rows.")],
+    last: Annotated[
+        datetime | None, typer.Argument(formats=["%Y-%m-%d"], help="Last day; the first by default.")
+    ] = None,
+) -> None:
+    """Compare features as they were served with those of the batches, by key; exit code 1 if some differ."""
+    from trimtab.adapters.stores import Stores
+    from trimtab.cli.skew import skew_table
+    from trimtab.stages.skew_audit import audit_skew
+
+    stores = Stores(_addresses(), model, str)
+    report = audit_skew(first.date(), (last or first).date(), lake=stores.lake, registry=stores.registry)
+    typer.echo(skew_table(report))
+    raise typer.Exit(int(report.differing > 0))
+
+
+@app.command()
+def automation(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    level: Annotated[
+        str, typer.Argument(help="human, shadow, assist, partial or full; without it, what holds is shown.")
+    ] = "",
+    *,
+    of: Annotated[str, typer.Option("--slice", help="Rows that it holds for, such as 'carrier=UA'.")] = "all",
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "by hand",
+    capacity: Annotated[
+        float | None, typer.Option(min=0, help="For 'partial': rows that people can review in a day.")
+    ] = None,
+) -> None:
+    """Say who decides, the model or a person, and show it."""
+    import getpass
+
+    from trimtab.adapters.sql_ledger import utc_now
+    from trimtab.cli.automation import change
+    from trimtab.cli.release import open_stores
+
+    stores, today = open_stores(model), utc_now().date()
+    actor = getpass.getuser()
+    typer.echo(change(stores, level, of=of, actor=actor, reason=reason, capacity=capacity, today=today))
+
+
 def _home() -> "Home":
     from trimtab.cli.topology import Home
 
@@ -234,13 +288,9 @@ def _home() -> "Home":
 def _addresses() -> "Addresses":
     """Those of the environment, or, if it says nothing, those of `trimtab up`: never a mixture of both."""
     from trimtab.adapters.stores import Addresses
-    from trimtab.cli.topology import environment
+    from trimtab.cli.topology import variables_of
 
-    home = _home()
-    variables: Mapping[str, str] = os.environ
-    if "TRIMTAB_LEDGER" not in variables and home.is_prepared:
-        variables = environment(home)
-    return Addresses.from_environment(variables)
+    return Addresses.from_environment(variables_of(os.environ))
 
 
 def _model_search() -> list[Path]:

@@ -32,6 +32,10 @@ QUIET = (
 """Warnings of other people's code that nobody here can act on."""
 
 
+SCOPES = "predict,feedback,admin"
+"""What the token of a home may do."""
+
+
 def _random_text() -> str:
     return secrets.token_urlsafe(48)
 
@@ -141,7 +145,7 @@ class Home:
                 _write_private(self.secrets / name, make())
         derived = {
             self.secrets / "airflow_passwords.json": json.dumps({AIRFLOW_USER: self.secret("airflow_admin_password")}),
-            self.tokens_file: hashlib.sha256(self.secret("prediction_token").encode()).hexdigest() + "\n",
+            self.tokens_file: f"{hashlib.sha256(self.secret('prediction_token').encode()).hexdigest()}  {SCOPES}\n",
         }
         for file, text in derived.items():
             if not file.is_file():  # users and tokens may have been added
@@ -243,6 +247,12 @@ def processes(home: Home) -> list[Process]:
         Process(name="triggerer", argv=("airflow", "triggerer", quiet), ready=airflow, component="triggerer"),
         Process(name="serve", argv=("trimtab", "serve"), ready=f"http://{HOST}:{ports.serving}/healthz"),
     ]
+
+
+def variables_of(caller: Mapping[str, str]) -> Mapping[str, str]:
+    """The caller's environment, or, if it names no ledger, that of a prepared home: never a mixture of both."""
+    home = Home.from_environment(caller)
+    return environment(home) if "TRIMTAB_LEDGER" not in caller and home.is_prepared else caller
 
 
 def environment(home: Home) -> dict[str, str]:

@@ -49,7 +49,7 @@ class SteadyTraffic:
     def _ask(self, row: dict[str, Any]) -> None:
         try:
             answer = self._client.predict(self._model, [row])
-            self.answered[answer.predictions[0].version] += 1
+            self.answered[answer.predictions[0].version or ""] += 1
         except RequestError as exc:
             self.failed.append(str(exc))
             time.sleep(1)

@@ -1,8 +1,9 @@
 """A release as a state machine over ledger entries, and the routing of traffic that follows from it.
 
 requested -> approved -> step (shadow, canary ...) -> live -> done, and from each of them -> rejected or
-rolled_back. A version whose release has ended may be requested again, which begins a new release of it. The entries
-are the truth; state and routing are folds over them.
+rolled_back. A release that is held stays where it is, with its share of the traffic, until it is resumed or rolled
+back. A version whose release has ended may be requested again, which begins a new release of it. The entries are the
+truth; state and routing are folds over them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +12,13 @@ from hashlib import blake2b
 from typing import Literal
 
 from trimtab.domain.journal import Entry, JsonValue
-from trimtab.domain.spec import ReleaseSpec
 from trimtab.errors import TransitionError
 
 State = Literal["requested", "approved", "step", "live", "done", "rejected", "rolled_back"]
+Kind = Literal[State, "held", "resumed", "verified"]
+"""What an entry of the release stream says. `verified`: golden predictions were compared after a rollback."""
+GUARD = "guard"
+"""Who acts when nobody does."""
 Arm = Literal["champion", "challenger"]
 
 ALLOWED: dict[State, tuple[State, ...]] = {
@@ -27,6 +31,7 @@ ALLOWED: dict[State, tuple[State, ...]] = {
     "rolled_back": (),
 }
 OPEN: tuple[State, ...] = ("requested", "approved", "step", "live")
+HOLDABLE: tuple[State, ...] = ("approved", "step", "live")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,12 @@ class Release:
     share: float = 0.0
     sequence: int = 0
     """Ledger sequence of the last transition."""
+    held_by: str | None = None
+    """Who holds it where it is; None: nobody."""
+    waived_by: str | None = None
+    """Who lets it go on without the evidence for want of which a guard held it; None: nobody."""
+    began: int = 0
+    """Ledger sequence at which its present step began, or it went live."""
 
     @property
     def is_open(self) -> bool:
@@ -99,7 +110,8 @@ def champions(entries: Iterable[Entry]) -> list[str]:
             live.append(entry.subject)
         elif entry.kind == "rolled_back" and states.get(entry.subject) in ("live", "done"):
             del live[len(live) - 1 - live[::-1].index(entry.subject)]
-        states[entry.subject] = entry.kind
+        if entry.kind in ALLOWED:
+            states[entry.subject] = entry.kind
     return live
 
 
@@ -112,7 +124,16 @@ def _advance(release: Release | None, entry: Entry) -> Release:
             digest=_text(payload.get("digest")),
             state="requested",
             sequence=entry.sequence,
+            began=entry.sequence,
         )
+    if entry.kind == "held":
+        return replace(release, held_by=str(payload.get("actor")), waived_by=None, sequence=entry.sequence)
+    if entry.kind == "resumed":
+        actor = str(payload.get("actor"))
+        waiver = actor if release.held_by == GUARD != actor else None
+        return replace(release, held_by=None, waived_by=waiver, sequence=entry.sequence)
+    if entry.kind == "verified":
+        return release
     state: State = entry.kind  # type: ignore[assignment]  # the ledger holds what `check` let through
     share = payload.get("share", 0.0)
     return replace(
@@ -121,7 +142,29 @@ def _advance(release: Release | None, entry: Entry) -> Release:
         step=_text(payload.get("step")),
         share=float(share) if isinstance(share, (int, float)) else 0.0,
         sequence=entry.sequence,
+        began=entry.sequence,
+        held_by=None,
+        waived_by=None,
     )
+
+
+def known_release(version: str, entries: Iterable[Entry]) -> Release:
+    """Where the release of a version stands.
+
+    Raises:
+        TransitionError: If it was never requested.
+    """
+    release = releases(entries).get(version)
+    if release is None:
+        raise TransitionError(f"Release of version {version} was never requested. Request it first.")
+    return release
+
+
+def own_entries(release: Release, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The entries of this release of a version, and not of one before."""
+    mine = [entry for entry in entries if entry.subject == release.version]
+    requests = [position for position, entry in enumerate(mine) if entry.kind == "requested"]
+    return mine[requests[-1] :]
 
 
 def _text(value: JsonValue) -> str | None:
@@ -129,14 +172,26 @@ def _text(value: JsonValue) -> str | None:
 
 
 def routing(entries: Sequence[Entry]) -> Routing:
-    """Which versions answer after these entries of the release stream."""
+    """Which versions answer after these entries of the release stream.
+
+    Its sequence is that of the entry which made it so, or began the step of the challenger: an entry that changes no
+    traffic, such as that of a hold, does not begin the evidence anew.
+    """
+    newest, made = _route(entries), len(entries)
+    while made and _route(entries[: made - 1]) == newest:
+        made -= 1
+    return replace(newest, sequence=entries[made - 1].sequence if made else 0)
+
+
+def _route(entries: Sequence[Entry]) -> Routing:
+    """The routing with no sequence but that of the challenger's step."""
     known = releases(entries)
     champion = next(reversed(champions(entries)), None)
     baking = champion is not None and known[champion].state == "live"
     on_trial = (release for release in known.values() if release.state == "step" and release.version != champion)
     challenger = next(on_trial, None)
     route = Routing(
-        sequence=entries[-1].sequence if entries else 0,
+        sequence=challenger.began if challenger else 0,
         champion=champion,
         challenger=challenger.version if challenger else None,
         previous=known[champion].previous if champion is not None and baking else None,
@@ -145,7 +200,7 @@ def routing(entries: Sequence[Entry]) -> Routing:
     return replace(route, digests={version: known[version].digest for version in route.versions})
 
 
-def check(release: Release | None, version: str, to: State) -> None:
+def check(release: Release | None, version: str, to: Kind) -> None:
     """Refuse a transition that the state machine does not have.
 
     Raises:
@@ -153,71 +208,32 @@ def check(release: Release | None, version: str, to: State) -> None:
     """
     if release is None:
         raise TransitionError(f"Release of version {version} was never requested. Request it before the step {to!r}.")
-    if to not in ALLOWED[release.state]:
-        allowed = ", ".join(map(repr, ALLOWED[release.state])) or "nothing: it has ended"
+    if to not in allowed(release):
+        words = ", ".join(map(repr, allowed(release))) or "nothing: it has ended"
+        state = f"held at {release.state!r} by {release.held_by}" if release.held_by else repr(release.state)
         raise TransitionError(
-            f"Release of version {version} is {release.state!r} and cannot become {to!r}. It can become {allowed}."
+            f"Release of version {version} is {state} and cannot become {to!r}. It can become {words}."
         )
+
+
+def allowed(release: Release) -> tuple[Kind, ...]:
+    """What the next entry about a release may say, apart from a new request."""
+    if release.held_by is not None:
+        return ("resumed", "rolled_back")
+    if release.state in HOLDABLE:
+        return (*ALLOWED[release.state], "held")
+    return ALLOWED[release.state]
 
 
 PROGRESS: tuple[State, ...] = ("requested", "approved", "step", "live", "done")
 
 
-def has_reached(release: Release, to: State, share: float = 0.0) -> bool:
+def has_reached(release: Release, to: Kind, share: float = 0.0) -> bool:
     """Whether the release has made this transition, or is beyond it, so that asking again changes nothing."""
+    if to in ("held", "resumed"):
+        return (release.held_by is not None) == (to == "held")
     if release.state == to:
         return to != "step" or release.share >= share
     if release.state not in PROGRESS or to not in PROGRESS:
         return False
     return PROGRESS.index(release.state) > PROGRESS.index(to)
-
-
-Outcome = Literal["pass", "trip", "wait"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmTraffic:
-    """What one version did on the live traffic of one routing."""
-
-    requests: int = 0
-    failures: int = 0
-    """Requests that ended in an exception or in a prediction that is not a finite number."""
-    latency_ms_p50: float = float("nan")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardReport:
-    """What the guards of a step say about its evidence."""
-
-    outcome: Outcome
-    reasons: tuple[str, ...]
-
-
-def guard_step(champion: ArmTraffic, challenger: ArmTraffic, *, requests: int, spec: ReleaseSpec) -> GuardReport:
-    """Judge a step: trip on any failure or on slowness, wait while requests are missing, else pass.
-
-    Args:
-        champion: Traffic of the present version during this step.
-        challenger: Traffic of the version under test during this step.
-        requests: Requests that the challenger must have predicted.
-        spec: Limits.
-    """
-    if challenger.failures > 0:
-        return GuardReport(
-            outcome="trip",
-            reasons=(f"{challenger.failures} of {challenger.requests} requests failed on the challenger; 0 may",),
-        )
-    if challenger.requests < requests:
-        missing = requests - challenger.requests
-        return GuardReport(
-            outcome="wait", reasons=(f"{challenger.requests} of {requests} requests seen, {missing} more are needed",)
-        )
-    if champion.requests == 0:
-        return GuardReport(outcome="wait", reasons=("no request of the champion to compare latency with",))
-    ratio = challenger.latency_ms_p50 / champion.latency_ms_p50
-    latency = (
-        f"median latency {challenger.latency_ms_p50:.2f} ms against {champion.latency_ms_p50:.2f} ms "
-        f"({ratio:.2f} x, {spec.max_latency_ratio:g} x allowed)"
-    )
-    figures = (f"{challenger.requests} requests, no failure", latency)
-    return GuardReport(outcome="pass" if ratio <= spec.max_latency_ratio else "trip", reasons=figures)

@@ -247,6 +247,11 @@ class TrainSpec(Section):
     min_rows: Annotated[int, Field(ge=10)] = 500
     seed: int = 0
 
+    @property
+    def shortest_window_days(self) -> int:
+        """Window of the candidate that follows the world most closely."""
+        return min(candidate.window_days for candidate in self.candidates)
+
 
 class GateSpec(Section):
     """What a challenger must show on the hold-out."""
@@ -273,9 +278,32 @@ class StepSpec(Section):
     """A stage of a release on live traffic."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-    share: Fraction = Field(description="Share of the traffic that the challenger answers; 0 is a shadow.")
+    share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Share of the traffic that the challenger answers; 0 is a shadow. All of it is `live`."
+    )
     requests: Annotated[int, Field(ge=1)] = Field(
-        description="Requests that the challenger must have predicted before the step is judged."
+        description="Rows that the challenger must have predicted. So many without a failure rule out that it fails on "
+        "more than about 4 / requests of them, which is what the step must show; with failures it takes more rows."
+    )
+    labels: Annotated[int, Field(ge=0)] = Field(
+        0, description="Labelled rows that the step must have seen; 0: what comes is judged, and not waited for."
+    )
+
+
+class GuardsSpec(Section):
+    """What sends a challenger back while it is on trial."""
+
+    false_rollbacks: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.05,
+        description="Probability that a challenger as good as the champion is sent back: all guards and steps.",
+    )
+    latency_ratio: Annotated[float, Field(gt=1)] = Field(
+        1.5, description="Times that the challenger may take as long as the champion, in the median and in the tail."
+    )
+    output_shift: Annotated[float, Field(gt=0)] = Field(
+        0.5,
+        description="Change of the mean difference between the predictions of the two versions from the shadow to the "
+        "canary, in standard deviations of the champion's, that other traffic may bring about, or a share of few keys.",
     )
 
 
@@ -287,15 +315,21 @@ class ReleaseSpec(Section):
         description="Who says yes: a person; a person, who may skip it when starting a training by hand; or the gate.",
     )
     approval_hours: Annotated[float, Field(gt=0)] = Field(24, description="No answer by then is a no.")
+    traffic: Literal["online", "batch"] = Field(
+        "online", description="What the shares are of: requests to the prediction service, or rows scored in the lake."
+    )
+    second: Literal["wait", "replace"] = Field(
+        "wait",
+        description="What a release does that is requested while another is on its way: wait for it to end, or send it "
+        "back if it is not live yet.",
+    )
     steps: tuple[StepSpec, ...] = (
-        StepSpec(name="shadow", share=0.0, requests=200),
-        StepSpec(name="canary_5", share=0.05, requests=50),
-        StepSpec(name="canary_50", share=0.5, requests=200),
+        StepSpec(name="shadow", share=0.0, requests=400),
+        StepSpec(name="canary_5", share=0.05, requests=100),
+        StepSpec(name="canary_50", share=0.5, requests=400),
     )
-    hold_hours: Annotated[float, Field(gt=0)] = Field(24, description="A step short of evidence by then rolls back.")
-    max_latency_ratio: Annotated[float, Field(gt=1)] = Field(
-        2.0, description="Median latency of the challenger over that of the champion."
-    )
+    guards: GuardsSpec = GuardsSpec()
+    hold_hours: Annotated[float, Field(gt=0)] = Field(24, description="A step short of evidence by then is held.")
     bake_days: Annotated[int, Field(ge=2)] = Field(
         3, description="Labelled days after going live before it is done; a comparison needs two."
     )
@@ -303,8 +337,8 @@ class ReleaseSpec(Section):
     @model_validator(mode="after")
     def _shares_rise(self) -> "ReleaseSpec":
         shares = [step.share for step in self.steps]
-        if shares != sorted(shares):
-            raise ValueError("the shares of the steps must not fall")
+        if shares != sorted(set(shares)):
+            raise ValueError("the shares of the steps must rise")
         names = [step.name for step in self.steps]
         reserved = {"approve", "live", "bake", "rollback", "release"}
         if len(set(names)) < len(names) or reserved & set(names):
@@ -343,16 +377,28 @@ class MonitorSpec(Section):
 
 
 class RetrainSpec(Section):
-    """When a verdict leads to a retraining."""
+    """When a training is begun, or tried. The waits of trials grow while trials are not worth it (ADR 17)."""
 
     cooldown_days: Annotated[int, Field(ge=0)] = Field(7, description="Days between two retrainings.")
     harder_cooldown_days: Annotated[int, Field(ge=0)] = Field(
-        28,
+        14,
         description="The same where the errors have grown and the model does not look stale: the world may be harder, "
         "and a training is a trial.",
     )
+    trial_after_windows: Annotated[float, Field(gt=0)] | None = Field(
+        1.0,
+        description="A trial although nothing looks wrong, after so many times the days that a training takes, window "
+        "and hold-out; of a younger model, the days that it had to learn from. null: never.",
+    )
+    on_drift: bool = Field(
+        default=False,
+        description="A trial also where only inputs or predictions have moved, for labels that come late.",
+    )
     max_per_month: Annotated[int, Field(ge=1)] = Field(4, description="Retrainings within 30 days.")
     max_age_days: Annotated[int, Field(ge=1)] | None = Field(None, description="Retrain at this age anyway.")
+    every_days: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Retrain so many days after the last training anyway."
+    )
 
 
 class ModelSpec(Section):

@@ -19,7 +19,8 @@ class JudgeOperator(ModelOperator):
     """
 
     def run(self, stores: "Stores", day: date, context: "Context") -> Json:
-        """Call the stage `judge`."""
+        """Call the stages `judge` and `demote_on_alarm`."""
+        from trimtab.stages.automation import demote_on_alarm  # noqa: PLC0415
         from trimtab.stages.judge import judge  # noqa: PLC0415
 
         verdict = judge(
@@ -30,6 +31,8 @@ class JudgeOperator(ModelOperator):
             monitor=stores.folder.spec.monitor,
         )
         self.log.info("Verdict of %s: %s. %s", day, verdict.status, verdict.summary)
+        for name in demote_on_alarm(day, ledger=stores.ledger):
+            self.log.warning("The level of automation of %s is lowered.", name)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"as_of": day.isoformat(), "status": verdict.status.value}
         return {"as_of": day.isoformat(), "status": verdict.status.value, "summary": verdict.summary[:2000]}

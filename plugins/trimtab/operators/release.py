@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import timezone
 from airflow.sdk.exceptions import AirflowFailException
 
 from trimtab.hooks.stores import StoresHook
@@ -18,17 +19,20 @@ from trimtab.operators.model import (
     deadline_in,
 )
 from trimtab.triggers.polling import TIMEOUT
-from trimtab.triggers.release import BakeTrigger, StepTrigger
+from trimtab.triggers.release import BakeTrigger, ReleaseTrigger, ResumedTrigger, StepTrigger, TurnTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from trimtab.adapters.stores import Stores
-    from trimtab.domain.release import GuardReport
+    from trimtab.domain.guards import GuardReport
+    from trimtab.domain.spec import StepSpec
 
 VERSION = "{{ params.version }}"
-GUARD = "guard"
+TRIPPED = "tripped"
 """XCom key under which a step says why it tripped."""
+LOOK_AGAIN = timedelta(days=1)
+"""What waits for a person or for another release asks again after this, should nothing wake it."""
 
 
 class ReleaseOperator(ModelOperator):
@@ -47,12 +51,82 @@ class ReleaseOperator(ModelOperator):
     def trip(self, context: "Context", reasons: tuple[str, ...]) -> None:
         """Fail without retries, leaving the reasons for the rollback."""
         text = "; ".join(reasons)
-        context["ti"].xcom_push(GUARD, f"{self.task_id}: {text}")
+        context["ti"].xcom_push(TRIPPED, f"{self.task_id}: {text}")
         raise AirflowFailException(f"Release of version {self.version} does not pass {self.task_id}: {text}.")
+
+    def wait_for(self, trigger: type[ReleaseTrigger], wait: timedelta, **arguments: Any) -> None:
+        """Leave the worker until the trigger fires."""
+        self.defer(
+            trigger=trigger(model=self.model, version=self.version, deadline=deadline_in(wait), **arguments),
+            method_name="execute_complete",
+        )
+
+    def wait_while_held(self, stores: "Stores") -> None:
+        """A release that somebody holds goes no further."""
+        from trimtab.stages.release import release_of  # noqa: PLC0415
+
+        holder = release_of(self.version, stores.ledger).held_by
+        if holder is not None:
+            self.log.info("Held by %s. It goes on with `trimtab release resume %s`.", holder, self.model)
+            self.wait_for(ResumedTrigger, LOOK_AGAIN)
+
+    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Json:
+        """Try again what had to wait."""
+        checked_event(event)
+        return self.execute(context)
+
+
+class JudgedOperator(ReleaseOperator):
+    """Base of the steps that wait for evidence. Evidence that does not come in time leads to a hold, never on."""
+
+    trigger: ClassVar[type[ReleaseTrigger]]
+
+    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Json:
+        """Judge again, now that there is something to judge or the time is over."""
+        status = checked_event(event)
+        with airflow_errors():
+            stores = StoresHook(self.model).stores()
+            return self.judge(stores, as_of_day(self.as_of, context), context, is_late=status == TIMEOUT)
+
+    def judge(self, stores: "Stores", day: date, context: "Context", *, is_late: bool = False) -> Json:
+        """Go on, fail, or wait for more; a release that a guard holds is resumed by the evidence that it lacked."""
+        from trimtab.domain.release import GUARD  # noqa: PLC0415
+        from trimtab.stages.release import business_day, hold_release, release_of, resume_release  # noqa: PLC0415
+
+        report = self.report(stores)
+        writes: dict[str, Any] = {
+            "as_of": business_day(stores.lake, day),
+            "actor": GUARD,
+            "reason": "; ".join(report.reasons),
+            "ledger": stores.ledger,
+            "registry": stores.registry,
+        }
+        if report.outcome == "wait":
+            if is_late:
+                hold_release(self.version, **writes)
+            self.log.info("Waiting: %s.", writes["reason"])
+            self.wait_for(self.trigger, self.patience(stores), **self.trigger_arguments())
+        if report.outcome == "trip":
+            self.trip(context, report.reasons)
+        if release_of(self.version, stores.ledger).held_by == GUARD:
+            resume_release(self.version, **writes)
+        return as_json(report)
+
+    def report(self, stores: "Stores") -> "GuardReport":
+        """What the evidence says."""
+        raise NotImplementedError
+
+    def patience(self, stores: "Stores") -> timedelta:
+        """How long to wait before the release is held."""
+        raise NotImplementedError
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """Arguments of the trigger, beside model and version."""
+        return {}
 
 
 class RequestReleaseOperator(ReleaseOperator):
-    """Ask for a version to become champion; refused while another release is on its way.
+    """Ask for a version to become champion; while another release is on its way, wait or replace it as the spec says.
 
     Args:
         reason: Why, templated.
@@ -66,10 +140,19 @@ class RequestReleaseOperator(ReleaseOperator):
 
     def run(self, stores: "Stores", day: date, context: "Context") -> Json:
         """Call the stage `request_release`."""
-        from trimtab.stages.release import request_release  # noqa: PLC0415
+        from trimtab.stages.release import in_the_way, request_release  # noqa: PLC0415
 
+        second, other = stores.folder.spec.release.second, in_the_way(self.version, stores.ledger)
+        if other is not None and (second == "wait" or other.state == "live"):
+            self.log.info("Waiting for the release of version %s to end.", other.version)
+            self.wait_for(TurnTrigger, LOOK_AGAIN)
         release = request_release(
-            self.version, as_of=day, reason=self.reason, ledger=stores.ledger, registry=stores.registry
+            self.version,
+            as_of=day,
+            reason=self.reason,
+            ledger=stores.ledger,
+            registry=stores.registry,
+            second=second,
         )
         return as_json(release)
 
@@ -135,16 +218,18 @@ class ApproveReleaseOperator(ApprovalOperator):
             )
 
 
-class ReleaseStepOperator(ReleaseOperator):
+class ReleaseStepOperator(JudgedOperator):
     """Give the challenger its share of the traffic, wait for evidence without a worker, and judge it.
 
     Args:
         step: Name of the step in the spec.
 
-    XCom: what the guards said. A guard that trips, or evidence that does not come within the spec's `hold_hours`,
-    fails the task without retries, and the rollback follows. The first release of a model has no champion to run
-    beside and passes at once.
+    XCom: what the guards said. A guard that trips fails the task without retries, and the rollback follows. Evidence
+    that does not come within the spec's `hold_hours` holds the release, until it comes or a person decides. The first
+    release of a model has no champion to run beside and passes at once.
     """
+
+    trigger = StepTrigger
 
     def __init__(self, *, step: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -152,35 +237,48 @@ class ReleaseStepOperator(ReleaseOperator):
 
     def run(self, stores: "Stores", day: date, context: "Context") -> Json:
         """Call the stages `begin_step` and `watch_step`."""
-        from trimtab.stages.release import begin_step, business_day, release_of  # noqa: PLC0415
+        from trimtab.stages.release import begin_step, business_day, has_begun, release_of  # noqa: PLC0415
 
         if release_of(self.version, stores.ledger).previous is None:
             return {"outcome": "pass", "reasons": ["the model has no champion to run beside"]}
-        day = business_day(stores.lake, day)
-        begin_step(self.version, self._step(stores), as_of=day, ledger=stores.ledger, registry=stores.registry)
-        return self._judge(stores, context, wait=True)
-
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Json:
-        """Judge again, now that the trigger has seen enough or the time is over."""
-        status = checked_event(event)
-        with airflow_errors():
-            return self._judge(StoresHook(self.model).stores(), context, wait=status != TIMEOUT)
-
-    def _judge(self, stores: "Stores", context: "Context", *, wait: bool) -> Json:
-        from trimtab.stages.release import watch_step  # noqa: PLC0415
-
-        spec = stores.folder.spec.release
-        report = watch_step(self.version, self._step(stores), spec=spec, ledger=stores.ledger, traffic=stores.traffic)
-        if report.outcome == "wait" and wait:
-            deadline = deadline_in(timedelta(hours=spec.hold_hours))
-            self.log.info("Waiting: %s.", "; ".join(report.reasons))
-            self.defer(
-                trigger=StepTrigger(model=self.model, version=self.version, step=self.step, deadline=deadline),
-                method_name="execute_complete",
+        step = self._step(stores)
+        if not has_begun(self.version, step, stores.ledger):
+            self.wait_while_held(stores)
+            begin_step(
+                self.version,
+                step,
+                as_of=business_day(stores.lake, day),
+                ledger=stores.ledger,
+                registry=stores.registry,
+                traffic=stores.traffic,
             )
-        return _passed(self, context, report)
+        return self.judge(stores, day, context)
 
-    def _step(self, stores: "Stores") -> Any:
+    def report(self, stores: "Stores") -> "GuardReport":
+        """Call the stage `watch_step`."""
+        from trimtab.stages.release import watch_step  # noqa: PLC0415
+        from trimtab.stages.step_evidence import step_quality  # noqa: PLC0415
+
+        spec = stores.folder.spec
+        quality = step_quality(self.version, ledger=stores.ledger, lake=stores.lake, label=spec.label)
+        return watch_step(
+            self.version,
+            self._step(stores),
+            spec=spec.release,
+            ledger=stores.ledger,
+            traffic=stores.traffic,
+            quality=quality,
+        )
+
+    def patience(self, stores: "Stores") -> timedelta:
+        """As the spec says."""
+        return timedelta(hours=stores.folder.spec.release.hold_hours)
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """Which step."""
+        return {"step": self.step}
+
+    def _step(self, stores: "Stores") -> "StepSpec":
         return next(step for step in stores.folder.spec.release.steps if step.name == self.step)
 
 
@@ -191,19 +289,28 @@ class LiveOperator(ReleaseOperator):
         """Call the stage `go_live`."""
         from trimtab.stages.release import business_day, go_live  # noqa: PLC0415
 
-        day = business_day(stores.lake, day)
+        self.wait_while_held(stores)
         release = go_live(
-            self.version, as_of=day, reason="all steps passed", ledger=stores.ledger, registry=stores.registry
+            self.version,
+            as_of=business_day(stores.lake, day),
+            reason="all steps passed",
+            ledger=stores.ledger,
+            registry=stores.registry,
+            lake=stores.lake,
+            rows=stores.folder.spec.rows,
+            traffic=stores.traffic,
         )
         return as_json(release)
 
 
-class BakeOperator(ReleaseOperator):
+class BakeOperator(JudgedOperator):
     """Wait, without a worker, until labels of the spec's `bake_days` have come, then compare with the version before.
 
     Args:
-        longest: How long to wait at most; then the release is rolled back for want of evidence.
+        longest: How long to wait before the release is held for want of labels.
     """
+
+    trigger = BakeTrigger
 
     def __init__(self, *, longest: timedelta = timedelta(days=60), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -211,32 +318,36 @@ class BakeOperator(ReleaseOperator):
 
     def run(self, stores: "Stores", day: date, context: "Context") -> Json:
         """Call the stages `watch_bake` and `finish_release`."""
-        return self._judge(stores, day, context, wait=True)
+        return self.judge(stores, day, context)
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Json:
-        """Judge again, now that the labels have come or the time is over."""
-        status = checked_event(event)
-        with airflow_errors():
-            day = as_of_day(self.as_of, context)
-            return self._judge(StoresHook(self.model).stores(), day, context, wait=status != TIMEOUT)
+    def judge(self, stores: "Stores", day: date, context: "Context", *, is_late: bool = False) -> Json:
+        """As in a step; what has baked well is done."""
+        from trimtab.stages.release import business_day, finish_release  # noqa: PLC0415
 
-    def _judge(self, stores: "Stores", day: date, context: "Context", *, wait: bool) -> Json:
-        from trimtab.stages.release import business_day, finish_release, watch_bake  # noqa: PLC0415
+        report = super().judge(stores, day, context, is_late=is_late)
+        finish_release(
+            self.version,
+            as_of=business_day(stores.lake, day),
+            reasons=report["reasons"],
+            ledger=stores.ledger,
+            registry=stores.registry,
+        )
+        return report
+
+    def report(self, stores: "Stores") -> "GuardReport":
+        """Call the stage `watch_bake`."""
+        from trimtab.stages.bake import watch_bake  # noqa: PLC0415
 
         spec = stores.folder.spec
-        report = watch_bake(self.version, spec=spec.release, label=spec.label, ledger=stores.ledger, lake=stores.lake)
-        if report.outcome == "wait" and wait:
-            self.log.info("Waiting: %s.", "; ".join(report.reasons))
-            trigger = BakeTrigger(model=self.model, version=self.version, deadline=deadline_in(self.longest))
-            self.defer(trigger=trigger, method_name="execute_complete")
-        result = _passed(self, context, report)
-        day = business_day(stores.lake, day)
-        finish_release(self.version, as_of=day, reasons=report.reasons, ledger=stores.ledger, registry=stores.registry)
-        return result
+        return watch_bake(self.version, spec=spec.release, label=spec.label, ledger=stores.ledger, lake=stores.lake)
+
+    def patience(self, stores: "Stores") -> timedelta:
+        """Labels may take long."""
+        return self.longest
 
 
 class RollbackOperator(ReleaseOperator):
-    """Return to the champion before. Runs when a step has failed.
+    """Return to the champion before, and check that it is what it was. Runs when a step has failed.
 
     Args:
         steps: Task ids that may have tripped; their reasons go to the ledger.
@@ -247,22 +358,21 @@ class RollbackOperator(ReleaseOperator):
         self.steps = steps
 
     def run(self, stores: "Stores", day: date, context: "Context") -> Json:
-        """Call the stage `roll_back`."""
-        from trimtab.stages.release import business_day, roll_back  # noqa: PLC0415
+        """Call the stages `roll_back` and `verify_rollback`."""
+        from trimtab.domain.release import GUARD  # noqa: PLC0415
+        from trimtab.stages.release import business_day, roll_back, verify_rollback  # noqa: PLC0415
 
-        tripped = [text for text in context["ti"].xcom_pull(key=GUARD, task_ids=self.steps) or [] if text]
-        release = roll_back(
-            self.version,
-            as_of=business_day(stores.lake, day),
-            actor="guard",
-            reason="; ".join(tripped) or "a step of the release failed",
-            ledger=stores.ledger,
-            registry=stores.registry,
+        tripped = [text for text in context["ti"].xcom_pull(key=TRIPPED, task_ids=self.steps) or [] if text]
+        writes: dict[str, Any] = {
+            "as_of": business_day(stores.lake, day),
+            "ledger": stores.ledger,
+            "registry": stores.registry,
+        }
+        reason = "; ".join(tripped) or "a step of the release failed"
+        release = roll_back(self.version, **writes, actor=GUARD, reason=reason, traffic=stores.traffic)
+        found = verify_rollback(
+            self.version, **writes, lake=stores.lake, rows=stores.folder.spec.rows, clock=timezone.utcnow
         )
+        if found is not None:
+            self.log.info("%s.", found.sentence)
         return as_json(release)
-
-
-def _passed(operator: ReleaseOperator, context: "Context", report: "GuardReport") -> Json:
-    if report.outcome != "pass":
-        operator.trip(context, report.reasons)
-    return as_json(report)

@@ -7,14 +7,16 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from trimtab.domain.diagnosis import Evidence, Intake, Kind, Triage
 from trimtab.domain.journal import Draft, Entry, Ledger, Payload, latest_by_subject, record
 from trimtab.domain.metrics import DayErrors
 from trimtab.domain.ports import Lake, Registry
 from trimtab.domain.profiles import Profile
+from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.spec import MonitorSpec
 from trimtab.domain.staleness import UNKNOWN, Staleness, staleness
-from trimtab.domain.triage import Evidence, Intake, Kind, Triage, triage
-from trimtab.domain.verdict import HORIZONS, Current, DecisionRule, Finding, ReferenceDaysRule, Status, Verdict
+from trimtab.domain.triage import triage
+from trimtab.domain.verdict import HORIZONS, Current, DecisionRule, Finding, Status, Verdict
 from trimtab.stages.ingest import QUARANTINE_PART as INGEST_PART
 from trimtab.stages.ingest import REPEATED_KEY
 from trimtab.stages.profile_batch import profile_json
@@ -57,9 +59,7 @@ def judge(
         diagnosis = triage(evidence)
     payload: Payload = {
         "version": champion,
-        "summary": " ".join([*([f"Stale: {stale.summary}."] * stale.stale), diagnosis.summary, verdict.summary]).strip()
-        if champion
-        else "The model has no champion yet.",
+        "summary": _in_words(stale, diagnosis, verdict),
         "staleness": staleness_json.dump_python(stale, mode="json"),
         "triage": triage_json.dump_python(diagnosis, mode="json"),
         "findings": finding_json.dump_python(_recorded(verdict.findings), mode="json"),
@@ -67,6 +67,13 @@ def judge(
     draft = Draft(stream="verdict", subject=day.isoformat(), kind=verdict.status.value, as_of=day, payload=payload)
     record(ledger, draft)
     return verdict
+
+
+def _in_words(stale: Staleness, diagnosis: Triage, verdict: Verdict) -> str:
+    """A stale model errs in one direction, which need not make its errors larger than they ordinarily are."""
+    grown = any(finding.kind == "error" for finding in verdict.flagged)
+    age = f"Stale{'' if grown else ', though no error is beyond its limit'}: {stale.summary}." if stale.stale else ""
+    return " ".join(part for part in (age, diagnosis.summary, verdict.summary) if part)
 
 
 def staleness_of(entry: Entry) -> Staleness:

@@ -8,9 +8,10 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from trimtab.domain.columns import Columns, slices_of
+from trimtab.domain.counting import profile
 from trimtab.domain.journal import Ledger
 from trimtab.domain.ports import Lake, Registry
-from trimtab.domain.profiles import PREDICTION, Profile, profile
+from trimtab.domain.profiles import PREDICTION, Profile
 from trimtab.domain.spec import RowsSpec
 from trimtab.stages.frames import columns_of
 from trimtab.stages.score import PART as SCORED

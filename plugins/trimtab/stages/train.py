@@ -11,10 +11,12 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import Encoder, slices_of
+from trimtab.domain.counting import profile
 from trimtab.domain.metrics import LOSS_METRICS, FloatArray, defined, measures
 from trimtab.domain.ports import Fitted, Lake, Package, Registry, Trainer, Training, TrainingRun
-from trimtab.domain.profiles import PREDICTION, Reference, bins_of, profile
+from trimtab.domain.profiles import PREDICTION, Reference
 from trimtab.domain.spec import CandidateSpec, FeaturesSpec, LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.training import Labelled, Snapshot, blocks_of_days, errors_of_days
 from trimtab.stages.snapshot import read_labelled, rows_frame

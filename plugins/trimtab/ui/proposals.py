@@ -53,6 +53,10 @@ def _about_release(facts: ModelStatus, spec: ModelSpec | None, now: datetime) ->
         yield Proposal(level=Level.UNKNOWN, text="No version is live. Train a first one.", dag=f"{facts.name}.train")
     elif release.state == "requested" and asks_a_person(spec):
         yield Proposal(level=Level.DECIDE, text=f"Approve or reject version {release.version}.", dag=dag)
+    elif release.held_by is not None:
+        why = release.reason.removesuffix(".")
+        text = f"Version {release.version} is held by {release.held_by} ({why}). Resume it or roll it back."
+        yield Proposal(level=Level.DECIDE, text=text, dag=f"{facts.name}.rollback")
     elif release.is_open:
         text = f"Version {release.version} waits for {release.waits_for}."
         yield Proposal(level=Level.WATCH, text=text, dag=dag)
@@ -64,11 +68,11 @@ def _about_verdict(facts: ModelStatus) -> Iterable[Proposal]:
     decision, verdict = facts.retraining, facts.verdict
     if verdict is not None and verdict.status is Status.DECAY and not facts.incidents:
         yield _about_decay(facts)
+    elif decision is not None and decision.kind == Action.RETRAIN and verdict and verdict.day == decision.day:
+        yield Proposal(level=Level.WATCH, text="A retraining was started.", dag=f"{facts.name}.train")
     elif verdict is not None and verdict.status is Status.DRIFT:
         text = "Inputs or predictions moved, the errors did not. Nothing to do yet."
         yield Proposal(level=Level.WATCH, text=text)
-    elif decision is not None and decision.kind == Action.RETRAIN and verdict and verdict.day == decision.day:
-        yield Proposal(level=Level.WATCH, text="A retraining was started.", dag=f"{facts.name}.train")
     elif verdict is not None and verdict.status is Status.NOT_ENOUGH_DATA and facts.live is not None:
         yield Proposal(level=Level.UNKNOWN, text="Too few labelled days to judge the errors. Nothing to do.")
 

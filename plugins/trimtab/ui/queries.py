@@ -13,9 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from trimtab.adapters.model_folder import load_all
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
 from trimtab.domain.journal import Entry, Ledger, Stream
+from trimtab.domain.release import releases
 from trimtab.errors import LedgerUnavailableError, NotFoundError, TrimtabError
 from trimtab.hooks.stores import LEDGER, model_search_path, uri_of
-from trimtab.stages.release import labelled_days
+from trimtab.stages.bake import labelled_days
 from trimtab.ui.history import ModelHistory, history_of
 from trimtab.ui.proposals import with_proposals
 from trimtab.ui.status import STREAMS, Card, Level, ModelStatus, Streams, newest, status_of
@@ -124,8 +125,9 @@ class StatusReader:
 
 
 def _baked(streams: Streams, ledger: Ledger) -> int:
-    last = streams["release"][-1:]
-    return len(labelled_days(last[0].subject, ledger)) if last and last[0].kind == "live" else 0
+    known = releases(streams["release"]).values()
+    baking = next((release.version for release in known if release.state == "live"), None)
+    return len(labelled_days(baking, ledger)) if baking else 0
 
 
 def _without_old_findings(verdicts: Sequence[Entry]) -> Sequence[Entry]:

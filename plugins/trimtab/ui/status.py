@@ -13,7 +13,7 @@ from typing import TypeAlias, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from trimtab.domain.journal import Entry, Stream, latest_by_subject
-from trimtab.domain.release import Release, releases, routing
+from trimtab.domain.release import GUARD, Release, releases, routing
 from trimtab.domain.spec import ModelSpec
 from trimtab.domain.verdict import Finding, Status
 from trimtab.ui.payloads import count_in, text_in, texts_in
@@ -69,6 +69,10 @@ class ReleaseStatus:
     reason: str
     waits_for: str
     """What must happen next, and who does it; empty once the release has ended."""
+    held_by: str | None = None
+    """Who holds it where it is."""
+    checked: str = ""
+    """What golden rows have shown after a rollback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,10 +242,19 @@ def _release(entries: Sequence[Entry], spec: ModelSpec | None, baked: int) -> Re
         recorded_at=entry.recorded_at,
         reason=text_in(entry.payload, "reason"),
         waits_for=_waits_for(last, spec, baked) if last.is_open else "",
+        held_by=last.held_by,
+        checked=_checked(last, entries),
     )
 
 
+def _checked(release: Release, entries: Sequence[Entry]) -> str:
+    after = (entry for entry in entries if entry.sequence > release.sequence and entry.subject == release.version)
+    return next((text_in(entry.payload, "reason") for entry in after if entry.kind == "verified"), "")
+
+
 def _waits_for(release: Release, spec: ModelSpec | None, baked: int) -> str:
+    if release.held_by is not None:
+        return "the evidence that is missing, or a person" if release.held_by == GUARD else f"{release.held_by}"
     if release.state == "requested":
         return _answer(spec) if asks_a_person(spec) else "its run to begin the first step"
     if release.state == "approved":
