@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from trimtab.adapters.model_package import open_package
+from trimtab.domain.journal import Stream
 from trimtab.domain.ports import Predictor
-from trimtab.serving.model_server import ModelServer
+from trimtab.serving.model_server import LONGEST_REFRESH_S, ModelServer
 from unit.serving_doubles import (
     MODEL,
     Service,
@@ -126,6 +127,34 @@ def test_look_at_an_unchanged_ledger_reads_no_entries_and_loads_nothing(service:
     service.ledger.entries = None  # type: ignore[assignment,method-assign]
     assert not service.server.refresh()
     assert (service.server.problem, service.registry.loaded) == (None, ["1"])
+
+
+def test_ledger_that_hangs_is_named_as_a_problem_and_answers_go_on(service: Service) -> None:
+    """A database that is frozen raises nothing; without this nobody would know that no release arrives any more."""
+    service.go_live("1")
+    service.server.refresh()
+    began, thaw, head = threading.Event(), threading.Event(), service.ledger.head
+    now = [0.0]
+    service.server._timer = lambda: now[0]
+
+    def frozen_head(stream: Stream) -> int:
+        began.set()
+        thaw.wait()
+        return head(stream)
+
+    service.ledger.head = frozen_head  # type: ignore[method-assign]
+    looking = threading.Thread(target=service.server.refresh)
+    looking.start()
+    began.wait()
+    now[0] = LONGEST_REFRESH_S + 1
+    try:
+        assert service.server.problem == "ledger or registry has been silent for 31 s"
+        assert not service.server.is_following
+        assert service.server.state.version == "1"
+    finally:
+        thaw.set()
+        looking.join()
+    assert service.server.is_following
 
 
 def test_ledger_that_does_not_answer_leaves_in_force_what_was_loaded(

@@ -58,12 +58,17 @@ def utc_now() -> datetime:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine with a bounded wait: 5 s for a connection, and for SQLite WAL with 30 s for a lock."""
+    """An engine with a bounded wait: 5 s for a connection or a broken network, 30 s for a lock of SQLite (WAL)."""
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": 30})
         event.listen(engine, "connect", _use_wal)
         return engine
-    return create_engine(url, connect_args={"connect_timeout": 5}, pool_pre_ping=True)
+    arguments = {"connect_timeout": 5, **(_BROKEN_NETWORK if url.startswith("postgresql") else {})}
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True)
+
+
+_BROKEN_NETWORK = {"tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
+"""libpq's bounds (ms, s, s) for a peer that has gone without a word; the system's own are up to two hours."""
 
 
 def _use_wal(connection: object, _record: object) -> None:

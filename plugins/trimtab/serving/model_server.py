@@ -24,6 +24,10 @@ from trimtab.serving.rows import Rows, joined
 logger = logging.getLogger(__name__)
 
 
+LONGEST_REFRESH_S = 30.0
+"""A registry that does not answer says so within this time, and a database within less."""
+
+
 class Versions(Protocol):
     """What the service needs of a registry."""
 
@@ -106,16 +110,29 @@ class ModelServer:
         self._snapshot: Snapshot | None = None
         self._head: int | None = None
         self._lock = threading.Lock()
-        self.problem: str | None = None
-        """Why the last refresh did not reach the newest routing."""
+        self._problem: str | None = None
+        self._has_followed = False
+        self._refreshing_since: float | None = None
         self.failed_refreshes = 0
-        self.is_following = False
-        """Whether the last refresh did reach it."""
 
     @property
     def snapshot(self) -> Snapshot | None:
         """What answers now; None before the first release has been loaded."""
         return self._snapshot
+
+    @property
+    def problem(self) -> str | None:
+        """Why the newest routing is not in force, or may not be."""
+        since = self._refreshing_since
+        seconds = self._timer() - since if since is not None else 0.0
+        if seconds > LONGEST_REFRESH_S:
+            return f"ledger or registry has been silent for {seconds:.0f} s"
+        return self._problem
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the last refresh reached the newest routing, and the next one does not hang."""
+        return self._has_followed and self.problem is None
 
     @property
     def state(self) -> ModelState:
@@ -139,11 +156,13 @@ class ModelServer:
         package do not do what they should, what was in force stays in force.
         """
         with self._lock:
-            before = self._snapshot
+            before, self._refreshing_since = self._snapshot, self._timer()
             try:
                 self._note(self._follow())
             except Exception as exc:  # noqa: BLE001  # a store or a package may raise anything; the service goes on
                 self._note(f"{type(exc).__name__}: {exc}"[:500])
+            finally:
+                self._refreshing_since = None
             return self._snapshot is not before
 
     def answer(self, rows: Rows) -> Answered:
@@ -238,11 +257,11 @@ class ModelServer:
         """Remember and log a problem, once however long it lasts."""
         if problem:
             self.failed_refreshes += 1
-        if problem and problem != self.problem:
+        if problem and problem != self._problem:
             logger.warning("%s: going on with what is loaded; %s", self.spec.name, problem)
-        if self.problem and not problem:
+        if self._problem and not problem:
             logger.info("%s: following the ledger again", self.spec.name)
-        self.problem, self.is_following = problem, problem is None
+        self._problem, self._has_followed = problem, problem is None
 
     def _attempts(self, snapshot: Snapshot, rows: Rows) -> tuple[Attempt, ...]:
         """The challenger's attempt at its share, if it has one, and the champion's at all that is left."""
