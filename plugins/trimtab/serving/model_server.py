@@ -135,6 +135,11 @@ class ModelServer:
         return self._has_followed and self.problem is None
 
     @property
+    def is_missed(self) -> bool:
+        """Whether no version answers, and not because there was none at the last look at the ledger."""
+        return self._snapshot is None and self._head is None
+
+    @property
     def state(self) -> ModelState:
         """What is loaded, for `/readyz`."""
         snapshot = self._snapshot
@@ -219,9 +224,9 @@ class ModelServer:
         if route.champion is None:
             self._snapshot, self._head = None, head
             return None
+        self._head = None  # until all of it is loaded, so that the next refresh tries again
         predictors, missing = self._load(route)
         newest = Snapshot(routing=route, predictors=predictors)
-        # With a version missing the head stays unknown, so that the next refresh tries again.
         self._head = None if missing else head
         if newest != self._snapshot:
             self._snapshot = newest
