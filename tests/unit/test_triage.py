@@ -20,7 +20,7 @@ from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, Profi
 from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.spec import MonitorSpec
 from trimtab.domain.triage import triage
-from trimtab.domain.verdict import Current
+from trimtab.domain.verdict import Current, Status, Verdict
 
 TARGET = Target(numeric=("size", "age"), categorical=("colour",), costly="size", harmless="age")
 DAYS = [(date(2013, 1, 1) + timedelta(days=number)).isoformat() for number in range(56 + 35 + 7)]
@@ -103,6 +103,23 @@ def test_sudden_concept_drift_is_learnt_from_the_days_since() -> None:
 def test_days_as_they_always_were_are_nothing() -> None:
     found = said(None, 7)
     assert (found.kind, found.advice, found.summary) == (Kind.NOTHING, Advice.NOTHING, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "bug"), [("renamed_category", Bug.RENAMED_CATEGORY), ("encoding_damage", Bug.ENCODING)]
+)
+def test_renamed_values_are_named_also_where_no_limit_is_exceeded(name: str, bug: Bug) -> None:
+    """A reference with one odd day may have a limit that no share of new values can reach."""
+    before = {day: counted(day_of(100 + number)) for number, day in enumerate(LIVE)}
+    broken = DRILLS[name].inject(day_of(200), day_of(134), TARGET, np.random.default_rng(1))
+    profiles = {**before, DRILLED[0]: counted(broken)}
+    evidence = Evidence(
+        day=DRILLED[0],
+        reference=reference(),
+        current=Current(profiles=profiles, errors={}, rows=dict.fromkeys(profiles, 1000)),
+        verdict=Verdict(status=Status.OK, findings=()),
+    )
+    assert triage(evidence).bug is bug
 
 
 def test_without_labels_a_shift_asks_for_some() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from trimtab.domain.diagnosis import Bug, Evidence
 from trimtab.domain.profiles import PREDICTION, ColumnProfile, Profile
 
-MISSING_SURGE = 0.05
-"""Rise of the share of missing values, beyond its limit, that is a fault of the feed rather than of single rows."""
+SURGE = 0.05
+"""Rise of the share of missing or new values that is a fault of the feed rather than of single rows."""
 REPEATED = 0.05
 """Share of rows set aside for a repeated key from which on the batch was sent twice, wholly or in part."""
 ALL_NEW = 0.95
@@ -110,7 +110,7 @@ def _missing_surge(evidence: Evidence) -> tuple[Bug, list[str]] | None:
         return None
     ordinary = evidence.ordinary
     shares = {name: (ordinary.columns[name].missing_share, today.columns[name].missing_share) for name in rising}
-    surges = {name: both for name, both in shares.items() if both[1] - both[0] > MISSING_SURGE}
+    surges = {name: both for name, both in shares.items() if both[1] - both[0] > SURGE}
     if not surges:
         return None
     return Bug.MISSING_SURGE, [
@@ -130,7 +130,7 @@ def _renamed(evidence: Evidence) -> tuple[Bug, list[str]] | None:
     today = evidence.today
     if today is None:
         return None
-    for name in evidence.moved_today("new"):
+    for name in sorted({*evidence.moved_today("new"), *_surges_of_new(evidence, today)}):
         gone = _gone(name, evidence, today)
         new = today.columns[name].new_share
         lost = sum(gone.values())
@@ -141,6 +141,17 @@ def _renamed(evidence: Evidence) -> tuple[Bug, list[str]] | None:
             reason = f"{name}: {new:.0%} of the values are new, as {values}, usually {lost:.0%}, went"
             return Bug.RENAMED_CATEGORY if one else Bug.ENCODING, [reason]
     return None
+
+
+def _surges_of_new(evidence: Evidence, today: Profile) -> list[str]:
+    """Categories with far more new values than on any day before: one odd day of the reference can widen the limit."""
+    before = [profile for day, profile in evidence.current.profiles.items() if day < evidence.day]
+    categories = [name for name, bins in evidence.reference.bins.items() if bins.categories] if before else []
+    return [
+        name
+        for name in categories
+        if today.columns[name].new_share - max(one.columns[name].new_share for one in before) > SURGE
+    ]
 
 
 def _gone(name: str, evidence: Evidence, today: Profile) -> dict[str, float]:
