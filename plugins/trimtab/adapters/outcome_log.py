@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
-
 from trimtab.adapters.segment_files import SEGMENT_S, Clock, Line, SegmentFolder, SegmentWriter, parsed, whole_lines
 from trimtab.domain.interaction import OutcomeKind
 from trimtab.domain.ports import LogBatch, LogSink, Table
@@ -42,7 +40,6 @@ class OutcomeWriter:
 
     def __init__(self, folder: Path, model: str, worker: str, clock: Clock, *, segment_s: float = SEGMENT_S) -> None:
         """Bind to `<folder>/<model>/outcomes`; see `SegmentWriter` for the arguments."""
-        self._clock = clock
         self._segments = SegmentWriter(folder / model / FOLDER, worker, clock, segment_s=segment_s)
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
@@ -51,9 +48,7 @@ class OutcomeWriter:
         Raises:
             OSError: If the disk does not take them; then none of them is in the log.
         """
-        if outcomes:
-            at = self._clock().isoformat(timespec="milliseconds")
-            self._segments.append(b"".join([_line(outcome, at) for outcome in outcomes]))
+        self._segments.write(outcomes)
 
     def close(self) -> None:
         """End the segment; another write begins a new one."""
@@ -72,13 +67,6 @@ class FileOutcomeLog:
         for state, segments in self._segments.batches(partial(lake.last_number, TABLE)):
             lines = [line for segment in segments for line in parsed(whole_lines(segment), segment)]
             yield LogBatch(log=state.log, number=state.number, frames={TABLE: _frame(lines)})
-
-
-_FIELDS = tuple(Outcome.__dataclass_fields__)
-
-
-def _line(outcome: Outcome, at: str) -> bytes:
-    return to_json({**{name: getattr(outcome, name) for name in _FIELDS}, "at": at}, inf_nan_mode="null") + b"\n"
 
 
 def _frame(lines: Sequence[Line]) -> pd.DataFrame:

@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import from_json, to_json
 
 from trimtab.adapters.whole_files import DRAFT, write_whole
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,12 @@ class SegmentWriter:
         self._segment_bytes, self._segment_s = segment_bytes, segment_s
         self._lock = threading.Lock()
         self._segment: _Segment | None = None
+
+    def write(self, records: Sequence[DataclassInstance]) -> None:
+        """Append a line of JSON for each record, with the moment of its writing as `at`; see `append`."""
+        if records:
+            at, names = self._clock().isoformat(timespec="milliseconds"), tuple(records[0].__dataclass_fields__)
+            self.append(b"".join([_line(record, names, at) for record in records]))
 
     def append(self, lines: bytes) -> None:
         """Make whole lines durable: they survive the process, and the machine's power.
@@ -139,6 +148,12 @@ class SegmentWriter:
         os.close(segment.file)
         if segment.timer is not None:
             segment.timer.cancel()
+
+
+def _line(record: DataclassInstance, names: Sequence[str], at: str) -> bytes:
+    values = {name: getattr(record, name) for name in names}
+    values["at"] = at
+    return to_json(values, inf_nan_mode="null") + b"\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,6 @@ class TrafficWriter:
         segment_s: float = SEGMENT_S,
     ) -> None:
         """Bind to `<folder>/<model>`; see `SegmentWriter` for the other arguments."""
-        self._clock = clock
         self._segments = SegmentWriter(folder / model, worker, clock, segment_bytes=segment_bytes, segment_s=segment_s)
 
     def write(self, rows: Sequence[PredictedRow]) -> None:
@@ -98,22 +97,11 @@ class TrafficWriter:
         Raises:
             OSError: If the disk does not take them; then none of them is in the log.
         """
-        if rows:
-            at = self._clock().isoformat(timespec="milliseconds")
-            self._segments.append(b"".join([_line(row, at) for row in rows]))
+        self._segments.write(rows)
 
     def close(self) -> None:
         """End the segment; another write begins a new one."""
         self._segments.close()
-
-
-_FIELDS = tuple(PredictedRow.__dataclass_fields__)
-
-
-def _line(row: PredictedRow, at: str) -> bytes:
-    values = {name: getattr(row, name) for name in _FIELDS}
-    values["at"] = at
-    return to_json(values, inf_nan_mode="null") + b"\n"
 
 
 _CALL = ("version", "arm", "at", "latency_ms")
