@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 from trimtab.adapters.stores import Stores
@@ -25,14 +24,12 @@ from trimtab.stages.gate import gate
 from trimtab.stages.ingest import ingest
 from trimtab.stages.judge import judge
 from trimtab.stages.profile_batch import profile_batch
-from trimtab.stages.prospect import doubt
-from trimtab.stages.recall import recall
 from trimtab.stages.register import register
-from trimtab.stages.retrain import retrain
 from trimtab.stages.score import score
 from trimtab.stages.snapshot import snapshot
 from trimtab.stages.train import train
 from trimtab.stages.validate import ValidateResult, validate
+from trimtab.stages.watch import watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +83,18 @@ def judge_day(day: date, stores: Stores) -> Verdict:
 def decide_day(day: date, stores: Stores, *, recalls: bool = True) -> RetrainDecision:
     """What the retraining policy says about a judged day; `recalls`: a former champion may be the answer."""
     spec = stores.folder.spec
-    known: dict[str, Any] = {"lake": stores.lake, "ledger": stores.ledger, "label": spec.label, "monitor": spec.monitor}
-    former = partial(recall, day, **known, registry=stores.registry, rows=spec.rows, gate=spec.gate)
-    return retrain(
+    return watch(
         day,
+        lake=stores.lake,
         ledger=stores.ledger,
-        policy=spec.retrain,
+        registry=stores.registry,
+        rows=spec.rows,
+        label=spec.label,
+        gate=spec.gate,
         train=spec.train,
         monitor=spec.monitor,
-        former=former if recalls else lambda: None,
-        doubt=partial(doubt, day, **known, window_days=spec.train.shortest_window_days),
+        policy=spec.retrain,
+        recalls=recalls,
     )
 
 

@@ -14,9 +14,9 @@ from trimtab.adapters.whole_files import write_whole
 from trimtab.cli.replay_folders import Plan
 from trimtab.domain.journal import Entry, Ledger
 from trimtab.domain.metrics import LOSS_NAMES, losses
+from trimtab.domain.ports import BATCH
 from trimtab.domain.replaying import DayLoss, Event, EventKind, Outcome, PolicySpec
 from trimtab.domain.verdict import Status
-from trimtab.stages.score import PART as BATCH
 
 OUTCOME_FILE = "outcome.json"
 _outcome_json = TypeAdapter(Outcome)

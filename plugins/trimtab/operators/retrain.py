@@ -1,7 +1,6 @@
 """Act on a verdict: retrain, open an incident, or leave it."""
 
 from datetime import date
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.bases.branch import BaseBranchOperator
@@ -39,43 +38,23 @@ class RetrainBranchOperator(BaseBranchOperator):
         self.branches = {"retrain": [retrain], "recall": [recall], "incident": [incident], "nothing": []}
 
     def choose_branch(self, context: "Context") -> list[str]:
-        """Call the stage `retrain`; the task ids to follow."""
-        from trimtab.stages.prospect import doubt  # noqa: PLC0415
-        from trimtab.stages.recall import recall  # noqa: PLC0415
-        from trimtab.stages.retrain import retrain  # noqa: PLC0415
+        """Call the stage `watch`; the task ids to follow."""
+        from trimtab.stages.watch import watch  # noqa: PLC0415
 
         with airflow_errors():
             stores = StoresHook(self.model).stores()
-            day = as_of_day(self.as_of, context)
             spec = stores.folder.spec
-            former = partial(
-                recall,
-                day,
+            decision = watch(
+                as_of_day(self.as_of, context),
                 lake=stores.lake,
                 ledger=stores.ledger,
                 registry=stores.registry,
                 rows=spec.rows,
                 label=spec.label,
                 gate=spec.gate,
-                monitor=spec.monitor,
-            )
-            doubted = partial(
-                doubt,
-                day,
-                lake=stores.lake,
-                ledger=stores.ledger,
-                label=spec.label,
-                monitor=spec.monitor,
-                window_days=spec.train.shortest_window_days,
-            )
-            decision = retrain(
-                day,
-                ledger=stores.ledger,
-                policy=spec.retrain,
                 train=spec.train,
                 monitor=spec.monitor,
-                former=former,
-                doubt=doubted,
+                policy=spec.retrain,
             )
         self.log.info("%s: %s", decision.action, decision.reason)
         context["ti"].xcom_push("decision", as_json(decision))

@@ -17,14 +17,13 @@ from trimtab.domain.columns import Columns, row_keys, slices_of
 from trimtab.domain.interaction import FIELD
 from trimtab.domain.journal import Draft, JsonValue, Ledger, latest_by_subject, record
 from trimtab.domain.metrics import LOSS_NAMES, DayErrors, Errors, day_errors, defined, losses, measures
-from trimtab.domain.ports import Lake, Source
+from trimtab.domain.ports import BATCH, Lake, Source
 from trimtab.domain.row_types import label_values, typed
 from trimtab.domain.spec import LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.staleness import LOOK_BACK_DAYS, shift, shifted
 from trimtab.stages.collect import ONLINE
 from trimtab.stages.frames import columns_of
 from trimtab.stages.outcomes import completed, interactions, outcomes_of
-from trimtab.stages.score import PART as BATCH
 
 errors_json = TypeAdapter(Errors)
 
@@ -139,10 +138,13 @@ def _histories(day: date, as_of: date, ledger: Ledger) -> Mapping[str, Sequence[
     for _, entry in sorted(before.items()):
         for version, values in entry.payload.items():
             if isinstance(values, dict):
-                histories.setdefault(version, []).append(
-                    errors_json.validate_python({name: values[name] for name in ("rows", "loss", "bias")})
-                )
+                histories.setdefault(version, []).append(errors_of(values))
     return histories
+
+
+def errors_of(values: Mapping[str, JsonValue]) -> Errors:
+    """Errors of one version in a feedback entry, without those of its slices."""
+    return errors_json.validate_python({name: values[name] for name in ("rows", "loss", "bias")})
 
 
 def _measure(

@@ -10,11 +10,10 @@ from pydantic import TypeAdapter
 from trimtab.domain.columns import Columns, slices_of
 from trimtab.domain.counting import profile
 from trimtab.domain.journal import Ledger
-from trimtab.domain.ports import Lake, Registry
+from trimtab.domain.ports import BATCH, Lake, Registry
 from trimtab.domain.profiles import PREDICTION, Profile
 from trimtab.domain.spec import RowsSpec
 from trimtab.stages.frames import columns_of
-from trimtab.stages.score import PART as SCORED
 from trimtab.stages.score import routing_of
 
 profile_json = TypeAdapter(Profile)
@@ -39,7 +38,7 @@ def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, 
         lake.write("profiles", day, pd.DataFrame())
         return ProfileResult(rows=0, version=champion)
     model = registry.describe(champion, route.digests[champion])
-    scored = lake.read("predictions", day, day, part=SCORED)
+    scored = lake.read("predictions", day, day, part=BATCH)
     prediction = scored.loc[scored["version"] == champion, "prediction"].to_numpy(dtype=np.float64)
     known = columns_of(batch, rows)
     features = model.features(known)

@@ -7,13 +7,12 @@ import pandas as pd
 
 from trimtab.domain.journal import Ledger
 from trimtab.domain.metrics import Errors, FloatArray, losses
-from trimtab.domain.ports import Lake
+from trimtab.domain.ports import BATCH, Lake
 from trimtab.domain.release import routing
 from trimtab.domain.spec import LabelSpec, MonitorSpec
 from trimtab.domain.staleness import DAYS, LOOK_BACK_DAYS, shift, shifted
-from trimtab.stages.feedback import errors_json
+from trimtab.stages.feedback import errors_of
 from trimtab.stages.judge import broken_days
-from trimtab.stages.score import PART as BATCH
 
 
 def doubt(as_of: date, *, lake: Lake, ledger: Ledger, label: LabelSpec, monitor: MonitorSpec, window_days: int) -> str:
@@ -45,7 +44,7 @@ def _measured(champion: str, as_of: date, window_days: int, ledger: Ledger) -> d
     for entry in ledger.entries("feedback"):
         values, day = entry.payload.get(champion), date.fromisoformat(entry.subject)
         if isinstance(values, dict) and entry.as_of <= as_of and day >= oldest and day not in broken:
-            found[day] = errors_json.validate_python({name: values[name] for name in ("rows", "loss", "bias")})
+            found[day] = errors_of(values)
     return found
 
 

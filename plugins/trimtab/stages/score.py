@@ -19,8 +19,6 @@ from trimtab.stages.frames import columns_of
 
 logger = logging.getLogger(__name__)
 
-PART = BATCH
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreResult:
@@ -48,7 +46,7 @@ def score(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, rows: Ro
         return ScoreResult(rows=0, champion=None, versions=())
     columns = columns_of(batch, rows) if len(batch) else {}
     predictions = {version: _predicted(version, columns, route, registry) for version in route.versions if len(batch)}
-    lake.write("predictions", day, _frame(batch, route, predictions), part=PART)
+    lake.write("predictions", day, _frame(batch, route, predictions), part=BATCH)
     return ScoreResult(rows=len(batch), champion=route.champion, versions=route.versions)
 
 
