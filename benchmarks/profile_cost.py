@@ -67,7 +67,7 @@ print(time.perf_counter() - begun)
 """
 SPARK_PROFILE = f"""{SPARK}
 from trimtab.adapters.spark_profiler import profile_frame
-from trimtab.cli.drift import read_frozen
+from trimtab.cli.drift_table import read_frozen
 profile_frame(frame, read_frozen(Path(sys.argv[3])).bins)
 print(time.perf_counter() - begun)
 """

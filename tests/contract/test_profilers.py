@@ -266,6 +266,12 @@ def test_kinds_of_texts(kind: pa.DataType) -> None:
     assert (found.columns["c"].counts, found.columns["c"].missing) == ((2, 0, 1), 1)
 
 
+def test_text_that_the_dictionary_itself_has_as_null_is_missing() -> None:
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1, None], pa.int8()), pa.array(["a", None]))
+    found = profile_batches([pa.RecordBatch.from_arrays([array], ["c"])], {"c": ColumnBins(categories=("a",))})
+    assert (found.columns["c"].counts, found.columns["c"].missing) == ((1, 0, 0), 3)
+
+
 def test_lists_are_neither_and_are_left_out_of_the_bins(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1.0], "items": [[1, 2]]}), tmp_path / "lists.parquet")
     assert list(parquet_bins(tmp_path / "lists.parquet")) == ["x"]

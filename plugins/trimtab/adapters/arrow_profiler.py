@@ -54,7 +54,7 @@ class ArrowTally:
         if isinstance(self._tally, CategoryTally):
             if not (is_text(array.type) or pa.types.is_null(array.type)):
                 raise _other_kind(self._name, array.type, "texts")
-            self._tally.add(text_counts(array))
+            self._tally.add(*text_counts(array))
             return
         if is_text(array.type):
             raise _other_kind(self._name, array.type, "numbers")
@@ -138,17 +138,16 @@ def numbers(array: pa.Array, name: str) -> FloatArray:
     return _floats(stored, unit)
 
 
-def text_counts(array: pa.Array) -> Iterator[tuple[str | None, int]]:
-    """Each value of a text array with its number of rows; a value may come twice."""
+def text_counts(array: pa.Array) -> tuple[list[str], NDArray[np.intp], int]:
+    """The values of a text array, the rows of each (k,), and how many rows have none."""
     if pa.types.is_null(array.type):
-        yield None, len(array)
-        return
+        return [], np.empty(0, np.intp), len(array)
     coded = array if pa.types.is_dictionary(array.type) else _plain_text(array).dictionary_encode()
+    if coded.dictionary.null_count:
+        coded = coded.dictionary_decode().dictionary_encode()
     codes = _present(coded.indices)
-    yield None, len(coded) - len(codes)
-    yield from zip(
-        coded.dictionary.to_pylist(), np.bincount(codes, minlength=len(coded.dictionary)).tolist(), strict=True
-    )
+    rows = np.bincount(codes, minlength=len(coded.dictionary))
+    return coded.dictionary.to_pylist(), rows, len(coded) - len(codes)
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -263,11 +262,12 @@ def _plain_text(array: pa.Array) -> pa.Array:
     return array.cast(pa.large_string()) if pa.types.is_string_view(array.type) else array
 
 
-def _sum_counts(arrays: Iterable[pa.Array]) -> Counter[str | None]:
-    found: Counter[str | None] = Counter()
+def _sum_counts(arrays: Iterable[pa.Array]) -> Counter[str]:
+    found: Counter[str] = Counter()
     for array in arrays:
-        for value, rows in text_counts(array):
-            found[value] += rows
+        values, rows, _ = text_counts(array)
+        for value, number in zip(values, rows.tolist(), strict=True):
+            found[value] += number
     return +found  # a value of the dictionary that no row has is not known
 
 

@@ -77,7 +77,7 @@ def profile(
     output: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("reference.json"),
 ) -> None:
     """Count a reference once and freeze its profile, for `trimtab drift`."""
-    from trimtab.cli.drift import freeze, write_frozen
+    from trimtab.cli.drift_table import freeze, write_frozen
 
     write_frozen(freeze(data), output)
     typer.echo(f"Profile of {data} is in {output}.")
@@ -89,7 +89,7 @@ def drift(
     current: Annotated[Path, typer.Argument(help="Parquet file.")],
 ) -> None:
     """Show how far each column of a Parquet file has drifted, beside what chance alone gives."""
-    from trimtab.cli.drift import drift_table
+    from trimtab.cli.drift_table import drift_table
 
     typer.echo(drift_table(reference, current))
 

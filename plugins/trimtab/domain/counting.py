@@ -5,17 +5,18 @@ This module is the definition; engines that are quicker, or that read other stor
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trimtab.domain.binning import as_text
 from trimtab.domain.columns import Column, Columns
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.profiles import LARGEST, ColumnBins, ColumnProfile, Moments, Profile
 
-PIECE = 16_384
+PIECE = 32_768
 """Numbers that are sorted at once: few enough for the processor's cache, and for memory that is used again."""
 
 
@@ -31,8 +32,10 @@ def profile(
 def profile_column(values: Column, bins: ColumnBins) -> ColumnProfile:
     """Count one column (n,) on its bins."""
     if not bins.edges:
-        categories = CategoryTally(bins)
-        categories.add(Counter(values.tolist()).items())
+        categories, counts = CategoryTally(bins), Counter(values.tolist())
+        texts = {value: text for value in counts if (text := as_text(value)) is not None}
+        present = [counts[value] for value in texts]
+        categories.add(list(texts.values()), present, missing=len(values) - sum(present))
         return categories.result()
     numbers, given = NumberTally(bins), np.asarray(values, dtype=np.float64)
     for start in range(0, len(given), PIECE):
@@ -79,36 +82,36 @@ class CategoryTally:
         """Nothing is counted yet."""
         self._position = {value: index for index, value in enumerate(bins.categories)}
         self._position.update(dict.fromkeys(bins.others, len(bins.categories)))
-        self._counts, self._missing = [0] * bins.bins, 0
+        self._counts, self._missing = np.zeros(bins.bins, dtype=np.int64), 0
 
-    def add(self, rows: Iterable[tuple[object, int]]) -> None:
-        """Count values, each with its number of rows; None and nan are missing."""
-        counts, position = self._counts, self._position
-        for value, number in rows:
-            if isinstance(value, str):
-                counts[position.get(value, -1)] += number
-            elif (text := as_text(value)) is None:
-                self._missing += number
-            else:
-                counts[position.get(text, -1)] += number
+    def add(self, values: Sequence[str], rows: ArrayLike, missing: int = 0) -> None:
+        """Count k values, each with its number of rows (k,), and so many missing ones; a value may come twice."""
+        new = len(self._counts) - 1
+        places = np.fromiter(map(self._position.get, values, repeat(new)), np.intp, len(values))
+        np.add.at(self._counts, places, rows)
+        self._missing += missing
 
     def result(self) -> ColumnProfile:
         """What was counted."""
-        return ColumnProfile(counts=tuple(self._counts), missing=self._missing)
+        return ColumnProfile(counts=tuple(self._counts.tolist()), missing=self._missing)
 
 
 def _moments(ordered: FloatArray, centre: float, below: int, above: int) -> Moments:
-    """Moments of sorted finite numbers (n,), so many of which lie below and above the reference's extremes."""
-    shifted = ordered - centre
+    """Moments of sorted finite numbers (n,), so many of which lie below and above the reference's extremes.
+
+    The numbers are overwritten: memory that is in the processor's cache already is the quickest.
+    """
+    smallest, largest = float(ordered[0]), float(ordered[-1])
+    shifted = np.subtract(ordered, centre, out=ordered)
     return Moments(
         rows=len(ordered),
         centre=centre,
         total=float(shifted.sum()),
         below=float(shifted[:below].sum()) if below else 0.0,
         above=float(shifted[len(shifted) - above :].sum()) if above else 0.0,
-        squares=float(np.square(shifted).sum()),  # not a product of vectors, for which BLAS would start threads
-        smallest=float(ordered[0]),
-        largest=float(ordered[-1]),
+        squares=float(np.einsum("i,i->", shifted, shifted)),  # not `dot`, for which BLAS would start threads
+        smallest=smallest,
+        largest=largest,
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from trimtab.cli.drift import HEADINGS, freeze, read_frozen, write_frozen
+from trimtab.cli.drift_table import HEADINGS, freeze, read_frozen, write_frozen
 from trimtab.cli.main import app
 from trimtab.errors import SourceUnreadableError
 
