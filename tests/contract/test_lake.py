@@ -1,16 +1,19 @@
 """What every lake promises, held against Delta tables in a folder."""
 
+import os
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.domain.ports import Lake
+from trimtab.errors import NotFoundError
 
 DAY = date(2013, 1, 1)
 NEXT = DAY + timedelta(days=1)
@@ -217,3 +220,66 @@ def test_appended_columns_may_change(lake: DeltaLake) -> None:
     found = lake.read("labels", DAY, DAY)
     assert found["value"].isna().tolist() == [False, True, False]
     assert found["extra"].isna().tolist() == [True, False, True]
+
+
+def files(tmp_path: Path, table: str) -> int:
+    return len(DeltaTable(str(tmp_path / "m" / table)).file_uris())
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> int:
+    """After how many commits small files are made one; fewer than usual, for speed."""
+    monkeypatch.setattr("trimtab.adapters.delta_lake.COMMITS_TO_COMPACT", 8)
+    return 8
+
+
+def test_small_files_of_a_log_become_one_and_nothing_else_changes(
+    lake: DeltaLake, tmp_path: Path, commits: int
+) -> None:
+    lake.write("labels", DAY, frame(9), part="batch")
+    for number in range(1, 3 * commits):
+        lake.append("labels", dated(NEXT, DAY, start=2 * number), "online", log="a", number=number)
+    assert files(tmp_path, "labels") <= 2 * commits
+    assert values(lake, part="online") == [2 * number + 1 for number in range(1, 3 * commits)]
+    assert values(lake, part="batch") == [9]
+    assert lake.last_number("labels", "a") == 3 * commits - 1
+
+
+@pytest.mark.parametrize(("hours", "is_deleted"), [(168, False), (0, True)])
+def test_files_that_nobody_needs_are_deleted_in_time_where_no_model_names_a_version(
+    lake: DeltaLake, tmp_path: Path, commits: int, monkeypatch: pytest.MonkeyPatch, hours: int, is_deleted: bool
+) -> None:
+    monkeypatch.setattr("trimtab.adapters.delta_lake.KEPT_HOURS", hours)
+    for number in range(1, 2 * commits):
+        for table in ("served", "labels"):
+            lake.append(table, dated(DAY), "online", log="a", number=number)  # type: ignore[arg-type]
+    on_disk = {table: len(list((tmp_path / "m" / table).rglob("*.parquet"))) for table in ("served", "labels")}
+    assert on_disk["labels"] > 2 * commits
+    assert (on_disk["served"] < on_disk["labels"]) == is_deleted
+    assert len(lake.read("served", DAY, DAY)) == 2 * commits - 1
+
+
+def age(tmp_path: Path, *, days: int) -> None:
+    """Let all that is in the lake look so much older."""
+    for file in (tmp_path / "m").rglob("*"):
+        then = file.stat().st_mtime - days * 86_400
+        os.utime(file, (then, then))
+
+
+def test_version_that_a_model_was_trained_on_can_be_read_after_years(lake: DeltaLake, tmp_path: Path) -> None:
+    lake.write("labels", DAY, frame(1))
+    version = lake.version("labels")
+    for number in range(12):
+        lake.write("labels", DAY, frame(2 + number))
+    age(tmp_path, days=1000)
+    for number in range(12):
+        lake.write("labels", DAY, frame(100 + number))
+    assert values(lake, version=version) == [1]
+
+
+def test_version_that_is_gone_is_an_error_and_not_an_empty_table(lake: DeltaLake) -> None:
+    lake.write("labels", DAY, frame(1))
+    with pytest.raises(
+        NotFoundError, match=r"cannot be read as of version 7 any more\. Take the data of today instead\."
+    ):
+        values(lake, version=7)

@@ -1,6 +1,7 @@
 """The lake on Delta tables: one table per model and kind of row, partitioned by day and part."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from types import MappingProxyType
 
@@ -11,10 +12,17 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from trimtab.domain.ports import Table
+from trimtab.errors import NotFoundError
 
 PARTITIONS = ["_day", "_part"]
 ATTEMPTS = 5
 """Commits that are tried while other writers are quicker."""
+COMMITS_TO_COMPACT = 32
+"""Small files that a day gathers at most, from a log that is emptied all the time, before they become one."""
+UNVERSIONED: frozenset[Table] = frozenset({"served"})
+"""Tables of which no model names a version: what is no longer part of them is deleted."""
+KEPT_HOURS = 168
+"""After which it is: a reader may have begun before."""
 ORDER = "_order"
 """Position of a row within its day and part, so that a read gives the rows as they were written."""
 
@@ -51,6 +59,7 @@ class DeltaLake:
 
     def _add(self, table: Table, content: pa.Table, log: str, number: int) -> None:
         existing = self._open(table) or self._create(table, content.schema)
+        before = existing.version()
         if _last_number(existing, log) < number:
             write_deltalake(
                 existing,
@@ -60,6 +69,8 @@ class DeltaLake:
                 writer_properties=_WRITER,
                 commit_properties=CommitProperties(app_transactions=[Transaction(log, number)]),
             )
+            if existing.version() // COMMITS_TO_COMPACT > before // COMMITS_TO_COMPACT:
+                _compact(existing, is_cleared=table in UNVERSIONED)
 
     def _replace(self, table: Table, day: date, content: pa.Table, part: str) -> None:
         existing = self._open(table)
@@ -88,7 +99,11 @@ class DeltaLake:
         part: str | None = None,
         version: int | None = None,
     ) -> pd.DataFrame:
-        """Rows of the days first to last in the order they were written; `_day` is an ISO text."""
+        """Rows of the days first to last in the order they were written; `_day` is an ISO text.
+
+        Raises:
+            NotFoundError: If the table exists without that version.
+        """
         existing = self._open(table, version)
         if existing is None:
             return pd.DataFrame()
@@ -121,10 +136,17 @@ class DeltaLake:
             raise
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        uri = f"{self._root}/{table}"
         try:
-            return DeltaTable(f"{self._root}/{table}", version=version)
+            return DeltaTable(uri, version=version)
         except TableNotFoundError:
-            return None
+            if version is None or version < 0 or not DeltaTable.is_deltatable(uri):
+                return None
+            raise _gone(uri, version) from None
+        except DeltaError as exc:
+            if version is None:
+                raise
+            raise _gone(uri, version) from exc
 
 
 _WRITER = WriterProperties(compression="ZSTD")
@@ -134,9 +156,23 @@ _SETTINGS: Mapping[str, str | None] = MappingProxyType(
         "delta.checkpointInterval": "10",
         # Files are chosen by partition alone; bounds of every column would only make the log longer.
         "delta.dataSkippingNumIndexedCols": "0",
+        # A model names the versions that it was trained on; after 30 days, the default, they could not be read.
+        "delta.logRetentionDuration": "interval 3650 days",
     }
 )
 """Half the time of a small write after a hundred days."""
+
+
+def _gone(uri: str, version: int) -> NotFoundError:
+    return NotFoundError(f"{uri} cannot be read as of version {version} any more. Take the data of today instead.")
+
+
+def _compact(table: DeltaTable, *, is_cleared: bool) -> None:
+    """Make one file of the small ones of each day and part, unless another writer is quicker: then the next time."""
+    with suppress(CommitFailedError):
+        table.optimize.compact(writer_properties=_WRITER)
+    if is_cleared:
+        table.vacuum(KEPT_HOURS, dry_run=False, enforce_retention_duration=False)
 
 
 def _last_number(table: DeltaTable, log: str) -> int:
