@@ -1,6 +1,7 @@
 """`trimtab skew` shows what was served otherwise than the batch has it."""
 
-from datetime import date
+import json
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from trimtab.adapters.delta_lake import DeltaLake
 from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.cli.main import app
 from trimtab.cli.skew import skew_table
+from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import row_keys
+from trimtab.domain.counting import profile
 from trimtab.domain.feature_code import feature_rows
+from trimtab.domain.profiles import Reference
 from trimtab.stages.skew_audit import SkewReport, audit_skew
 
 DAY = date(2013, 3, 1)
@@ -62,13 +66,17 @@ def test_table_names_the_worst_example(stores: tuple[DeltaLake, FolderRegistry])
     first = table.splitlines()[1].split()
     assert first[:5] == ["1", "distance", "5", "2", "40.00%"]
     assert "(request r1, row " in table.splitlines()[1]
-    assert table.splitlines()[-1] == "5 of 5 served rows are in a batch by now; 2 differ."
+    assert table.splitlines()[-2:] == [
+        "5 of 5 served rows are in a batch by now; 2 differ.",
+        "Version 1, served on 1 days, against the days that it was trained on: these are too few to tell what is "
+        "ordinary.",
+    ]
 
 
 def test_nothing_served_is_said_in_a_line(tmp_path: Path) -> None:
     lake, registry = DeltaLake(str(tmp_path), MODEL), FolderRegistry(tmp_path, MODEL)
     report = audit_skew(DAY, DAY, lake=lake, registry=registry)
-    assert report == SkewReport(served=0, compared=0, differing=0, columns=[])
+    assert report == SkewReport(served=0, compared=0, differing=0, columns=[], distributions=[])
     assert skew_table(report) == "0 of 0 served rows are in a batch by now; 0 differ."
 
 
@@ -80,6 +88,50 @@ def test_command_ends_with_1_where_something_differs(
         monkeypatch.setenv(f"TRIMTAB_{name}", str(tmp_path / name.lower()))
     monkeypatch.setattr("trimtab.adapters.stores.Stores.registry", registry)
     found: Any = CliRunner().invoke(app, ["skew", MODEL, "2013-03-01"])
-    assert (found.exit_code, found.stdout.splitlines()[-1][-9:]) == (1, "2 differ.")
+    assert (found.exit_code, found.stdout.splitlines()[-2][-9:]) == (1, "2 differ.")
     later: Any = CliRunner().invoke(app, ["skew", MODEL, "2013-03-02", "2013-03-03"])
     assert (later.exit_code, later.stdout) == (0, "0 of 0 served rows are in a batch by now; 0 differ.\n")
+
+
+class OfManyDays:
+    """A registry whose version 1 knows twenty days of its training."""
+
+    def __init__(self, registry: FolderRegistry) -> None:
+        self.model = registry.describe("1")
+        self.spec, self.features = self.model.spec, self.model.features
+        days = {(DAY - timedelta(days=number)).isoformat(): self.features(day(number)) for number in range(1, 21)}
+        bins = bins_of(
+            {name: np.concatenate([one[name] for one in days.values()]) for name in next(iter(days.values()))}
+        )
+        self.bins = bins
+        self.reference = Reference(bins=bins, days={name: profile(one, bins) for name, one in days.items()}, errors={})
+
+    def describe(self, version: str) -> "OfManyDays":
+        return self
+
+
+def day(seed: int, rows: int = 200) -> dict[str, Any]:
+    return dict(tiny_rows(seed, rows=rows)[0])
+
+
+@pytest.mark.parametrize(("longer", "beyond"), [(0.0, set()), (5000.0, {"distance"})])
+def test_rows_that_no_batch_has_are_compared_with_those_of_training(
+    stores: tuple[DeltaLake, FolderRegistry], tmp_path: Path, longer: float, beyond: set[str]
+) -> None:
+    registry: Any = OfManyDays(stores[1])
+    lake = DeltaLake(str(tmp_path / "other"), MODEL)
+    served = feature_rows(registry.features(day(99)))
+    texts = [json.dumps({**row, "distance": float(row["distance"] or 0) + longer}) for row in served]
+    names = {"_day": DAY.isoformat(), "request_id": "r", "version": "1"}
+    lake.append("served", pd.DataFrame({"features": texts}).assign(_key="none", **names), "online", log="a", number=1)
+    report = audit_skew(DAY, DAY, lake=lake, registry=registry)
+    (found,) = report.distributions
+    assert (report.compared, found.days) == (0, 1)
+    assert found.comparisons > len(registry.bins)
+    assert {one.column for one in found.beyond} == beyond
+    last = skew_table(report).splitlines()[-1]
+    assert (
+        last.startswith("  ")
+        if beyond
+        else last.endswith(f"nothing beyond its limit in {found.comparisons} comparisons.")
+    )

@@ -7,7 +7,9 @@ from typing import Literal, Protocol, TypeAlias
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 Payload: TypeAlias = dict[str, JsonValue]
-Stream = Literal["batch", "feedback", "verdict", "training", "gate", "retraining", "incident", "release", "automation"]
+Stream = Literal[
+    "batch", "labels", "feedback", "verdict", "training", "gate", "retraining", "incident", "release", "automation"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

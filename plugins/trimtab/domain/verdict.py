@@ -89,7 +89,7 @@ class Verdict:
             return f"Nothing beyond its limit in {len(self.findings)} comparisons{self._sight}."
         deciding = [f for f in self.flagged if f.kind == "error"] or _furthest(self.flagged)
         noted = len({f.signal for f in self.flagged} - {f.signal for f in deciding})
-        sentences = [_in_words(finding) for finding in deciding]
+        sentences = [in_words(finding) for finding in deciding]
         return "; ".join([*sentences, *([f"{noted} notes about inputs and predictions"] if noted else [])])
 
     @property
@@ -111,7 +111,8 @@ def _furthest(findings: Sequence[Finding]) -> list[Finding]:
     return list(by_signal.values())[:3]
 
 
-def _in_words(finding: Finding) -> str:
+def in_words(finding: Finding) -> str:
+    """What was seen, beside what was to be expected."""
     unit = "" if finding.measure == "loss" else " sd"
     against = "" if finding.view == "frozen" else " against the last weeks"
     return (

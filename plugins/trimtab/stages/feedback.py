@@ -7,6 +7,7 @@ so does not depend on which answers somebody cared to correct. What they said la
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from pydantic import TypeAdapter
 
 from trimtab.domain.columns import Columns, row_keys, slices_of
 from trimtab.domain.interaction import FIELD
-from trimtab.domain.journal import Draft, JsonValue, Ledger, latest_by_subject, record
+from trimtab.domain.journal import Draft, JsonValue, Ledger, Payload, latest_by_subject, record
+from trimtab.domain.maturity import Looks, lags_due, wait_days
 from trimtab.domain.metrics import LOSS_NAMES, DayErrors, Errors, day_errors, defined, losses, measures
 from trimtab.domain.ports import BATCH, Lake, Source
 from trimtab.domain.row_types import label_values, typed
@@ -33,11 +35,11 @@ class FeedbackResult:
     """Labels of one day, and the errors that they show."""
 
     day: date
-    """The day whose labels arrived."""
+    """The day whose labels are complete."""
     rows: int
     """Accepted rows of that day."""
     labelled: int
-    """Rows that got a label; the others never get one unless the source is corrected."""
+    """Rows that got a label; most of the others never get one."""
     metrics: Mapping[str, Mapping[str, float]]
     """The defined metrics of each version that predicted rows of that day."""
 
@@ -53,32 +55,94 @@ def feedback(
     slices: Sequence[SliceSpec],
     features: Callable[[Columns], Columns],
 ) -> FeedbackResult:
-    """Write the labels of the day that arrive on `as_of`, and record the errors of what was predicted for its rows.
+    """Write the labels of the day that is complete on `as_of`, and record the errors of what was predicted for it.
 
+    That is the day whose labels are due, or an earlier one if labels have been late (`trimtab.domain.maturity`).
     Answers of the prediction service, and what clients said of them, count as far as `collect` has moved them.
     `features` computes the features of rows; it is only called if a slice is one of a feature.
 
     Raises:
         DataContractError: If the label's column is not what the spec says.
     """
-    day = as_of - timedelta(days=label.delay_days)
+    newest = as_of - timedelta(days=label.delay_days)
+    wait, due = wait_days(_looks(as_of, ledger)), lags_due(newest)
+    found = {lag: _arrived(newest - timedelta(days=lag), source, lake, rows, label) for lag in {wait, *due}}
+    for lag in due:
+        _note_look(found[lag], lag, as_of, ledger)
+    slicing = partial(_Slicing, rows=rows, slices=slices, features=features)
+    late = [one for lag, one in found.items() if lag > wait and len(one.labels) > len(_known(one.day, lake))]
+    for one in late:
+        _take_in(one, as_of, lake, ledger, label, slicing)
+    return _take_in(found[wait], as_of, lake, ledger, label, slicing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrived:
+    """What has come of a day so far."""
+
+    day: date
+    batch: pd.DataFrame
+    predictions: pd.DataFrame
+    said: pd.DataFrame
+    labels: pd.DataFrame
+
+
+def _arrived(day: date, source: Source, lake: Lake, rows: RowsSpec, label: LabelSpec) -> _Arrived:
     batch = lake.read("batches", day, day)
     if not len(batch):
-        lake.write("labels", day, pd.DataFrame())  # those of a batch that has been blocked since
-        return FeedbackResult(day=day, rows=0, labelled=0, metrics={})
+        nothing = pd.DataFrame()
+        return _Arrived(day=day, batch=nothing, predictions=nothing, said=nothing, labels=nothing)
     predictions = _predictions(day, lake)
     said = outcomes_of(predictions, lake)
     labels = completed(_labels(day, source, batch, rows, label), said, batch, label)
+    return _Arrived(day=day, batch=batch, predictions=predictions, said=said, labels=labels)
+
+
+def _take_in(
+    arrived: _Arrived,
+    as_of: date,
+    lake: Lake,
+    ledger: Ledger,
+    label: LabelSpec,
+    slicing: Callable[[pd.DataFrame], "_Slicing"],
+) -> FeedbackResult:
+    """Write the labels, and record what they say of the predictions; those of a batch that was blocked are deleted."""
+    day, labels = arrived.day, arrived.labels
     lake.write("labels", day, labels)
+    if not len(arrived.batch):
+        return FeedbackResult(day=day, rows=0, labelled=0, metrics={})
     biases = {version: shift(history) for version, history in _histories(day, as_of, ledger).items()}
-    measured = _measure(predictions, labels, label, _Slicing(batch, rows, slices, features), biases)
+    measured = _measure(arrived.predictions, labels, label, slicing(arrived.batch), biases)
     if measured:
-        used = interactions(predictions, said)
+        used = interactions(arrived.predictions, arrived.said)
         payload = {version: _payload(one, label, used.get(version)) for version, one in measured.items()}
         draft = Draft(stream="feedback", subject=day.isoformat(), kind="measured", as_of=as_of, payload={**payload})
         record(ledger, draft)
     metrics = {version: one.metrics for version, one in measured.items()}
-    return FeedbackResult(day=day, rows=len(batch), labelled=len(labels), metrics=metrics)
+    return FeedbackResult(day=day, rows=len(arrived.batch), labelled=len(labels), metrics=metrics)
+
+
+def _known(day: date, lake: Lake) -> pd.DataFrame:
+    return lake.read("labels", day, day, columns=["_key"])
+
+
+def _looks(as_of: date, ledger: Ledger) -> Looks:
+    """What was seen before a day; of a look that was repeated, what it saw first: later, more have come."""
+    looks: dict[date, dict[int, int]] = {}
+    for entry in ledger.entries("labels"):
+        lag, labelled = entry.payload.get("lag"), entry.payload.get("labelled")
+        if entry.as_of < as_of and isinstance(lag, int) and isinstance(labelled, int):
+            looks.setdefault(date.fromisoformat(entry.subject), {}).setdefault(lag, labelled)
+    return looks
+
+
+def _note_look(arrived: _Arrived, lag: int, as_of: date, ledger: Ledger) -> None:
+    if not len(arrived.batch):
+        return
+    counts: Payload = {"lag": lag, "rows": len(arrived.batch), "labelled": len(arrived.labels)}
+    words = f"{len(arrived.labels)} of {len(arrived.batch)} rows have a label {lag} days after it was due"
+    payload: Payload = {**counts, "summary": words}
+    record(ledger, Draft(stream="labels", subject=arrived.day.isoformat(), kind="seen", as_of=as_of, payload=payload))
 
 
 def _labels(day: date, source: Source, batch: pd.DataFrame, rows: RowsSpec, label: LabelSpec) -> pd.DataFrame:

@@ -1,19 +1,26 @@
-"""Compare features as they were served with those of the batch rows that arrived later, value by value.
+"""Compare features as they were served with those of the batch rows that arrived later, and with those of training.
 
 Source: Breck and others, "Data Validation for Machine Learning", MLSys 2019, section 3.2: feature skew is found by
-joining served and training values by key.
+joining served and training values by key, distribution skew by comparing their distributions.
 """
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
+from trimtab.domain.columns import Column, Columns
+from trimtab.domain.counting import profile
 from trimtab.domain.feature_code import FeatureValue, feature_rows
 from trimtab.domain.ports import DescribedModel, Lake, Registry
+from trimtab.domain.profiles import PREDICTION, ColumnBins
+from trimtab.domain.reference_days import ReferenceDaysRule
+from trimtab.domain.season import of_season
+from trimtab.domain.verdict import Current, Finding
 from trimtab.stages.collect import ONLINE
 from trimtab.stages.frames import columns_of
 
@@ -56,6 +63,18 @@ class ColumnSkew:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedDistribution:
+    """What one version was asked about, beside the days that it was trained on."""
+
+    version: str
+    days: int
+    comparisons: int
+    """Means, distributions, missing and new values that could be compared; 0: the reference has too few days."""
+    beyond: Sequence[Finding]
+    """Those that no ordinary day would show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SkewReport:
     """What was compared, and what differs."""
 
@@ -67,12 +86,15 @@ class SkewReport:
     """Those of them with at least one feature that differs."""
     columns: Sequence[ColumnSkew]
     """By version and feature, those with the most differences first."""
+    distributions: Sequence[ServedDistribution] = ()
+    """By version, of all rows that were served with features, those of no batch too."""
 
 
 def audit_skew(first: date, last: date, *, lake: Lake, registry: Registry) -> SkewReport:
     """Compare what was served for rows of the days first to last; a value differs unless it is the very same.
 
-    The batch's features are computed by the package of the version that was asked.
+    The batch's features are computed by the package of the version that was asked. How the served values are
+    distributed is compared with the days of that version's reference, as a batch is by `judge`.
     """
     served = lake.read("served", first, last, part=ONLINE)
     served = served[served["features"] != NONE] if len(served) else served
@@ -84,7 +106,39 @@ def audit_skew(first: date, last: date, *, lake: Lake, registry: Registry) -> Sk
         found += columns
         differing += rows_differing
     found.sort(key=lambda column: -column.differing)
-    return SkewReport(served=len(served), compared=len(joined), differing=differing, columns=found)
+    return SkewReport(
+        served=len(served),
+        compared=len(joined),
+        differing=differing,
+        columns=found,
+        distributions=[
+            _distribution(str(version), rows, registry.describe(str(version)))
+            for version, rows in (served.groupby("version") if len(served) else ())
+        ],
+    )
+
+
+def _distribution(version: str, served: pd.DataFrame, model: DescribedModel) -> ServedDistribution:
+    """The judgement of a day's batch, on rows as they were served."""
+    bins = {name: how for name, how in model.reference.bins.items() if name != PREDICTION}
+    profiles = {
+        str(day): profile(_columns([json.loads(text) for text in texts], bins), bins)
+        for day, texts in served.groupby("_day")["features"]
+    }
+    current = Current(profiles=profiles, errors={})
+    reference = of_season(replace(model.reference, bins=bins, errors={}), date.fromisoformat(max(profiles)))
+    verdict = ReferenceDaysRule().judge(reference, current, model.spec.monitor)
+    compared = [one for one in verdict.findings if one.value is not None]
+    return ServedDistribution(version=version, days=len(profiles), comparisons=len(compared), beyond=verdict.flagged)
+
+
+def _columns(served: Sequence[Mapping[str, FeatureValue]], bins: Mapping[str, ColumnBins]) -> Columns:
+    """Features that were served (n), as columns (n each); one that was not served is missing."""
+    found: dict[str, Column] = {}
+    for name, how in bins.items():
+        values = [row.get(name) for row in served]
+        found[name] = np.array(values, np.float64) if how.edges else np.array(values, np.object_)
+    return found
 
 
 def _joined(served: pd.DataFrame, batch: pd.DataFrame) -> pd.DataFrame:
