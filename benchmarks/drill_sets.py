@@ -44,7 +44,7 @@ def flights() -> DataSet:
         days=_by_day(table, numbers, texts, "air_time"),
         features=FeaturesSpec(numeric=numbers, categorical=texts),
         target=target,
-        starts=tuple(range(0, 250, 25)),
+        starts=tuple(range(0, 246, 12)),
     )
 
 
@@ -64,7 +64,7 @@ def bikes(folder: Path) -> DataSet:
         days=_by_day(table, features.numeric, texts, "cnt"),
         features=features,
         target=Target(numeric=numbers, categorical=texts, costly="temp", harmless="windspeed"),
-        starts=tuple(range(0, 620, 45)),
+        starts=tuple(range(0, 612, 20)),
     )
 
 
@@ -98,7 +98,7 @@ def seoul(folder: Path) -> DataSet:
         days=_by_day(table, features.numeric, texts, "rented_bike_count"),
         features=features,
         target=Target(numeric=numbers, categorical=("daypart",), costly="temperature", harmless="wind_speed"),
-        starts=tuple(range(0, 245, 20)),
+        starts=tuple(range(0, 234, 12)),
     )
 
 
@@ -124,7 +124,7 @@ def made_up(seed: int, rows: int, explained: float) -> DataSet:
 
     scale = float(np.sqrt(draw(20_000, 0)[2].var() * (1 - explained) / explained))
     days = {}
-    for number in range(105):
+    for number in range(120):
         numbers, kinds, mean = draw(rows, 0.05)
         growing = np.exp(0.35 * numbers[:, 0] / np.linalg.norm(mixed[0]))
         columns = {f"x{place}": numbers[:, place] * 10 + 100 for place in range(3)}

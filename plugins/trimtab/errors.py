@@ -85,5 +85,9 @@ class OverloadedError(TrimtabError, RuntimeError):
     retryable: ClassVar[bool] = True
 
 
+class MemoryTrialError(TrimtabError, RuntimeError):
+    """The memory that a version needs could not be measured."""
+
+
 class StartupError(TrimtabError, RuntimeError):
     """A server that is to be started is running already, has ended, or is not ready in time."""

@@ -25,6 +25,7 @@ from trimtab.adapters.mlflow_connection import MlflowConnection
 from trimtab.adapters.mlflow_registry import DESCRIPTION, MlflowRegistry
 from trimtab.adapters.model_package import digest
 from trimtab.domain.ports import Registry
+from trimtab.domain.recalibration import Calibration, Correction, calibrated
 from trimtab.errors import ModelIntegrityError, NotFoundError, RegistryUnavailableError, TrimtabError
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -197,6 +198,23 @@ def test_loaded_model_predicts_as_the_packed_one(case: Case) -> None:
     assert np.ptp(by_run.predict(rows)) > 1
     assert np.array_equal(by_run.predict(rows), by_version.predict(rows))
     assert np.array_equal(registry.load(version=version).predict(rows), by_run.predict(rows))
+
+
+def test_files_of_a_version_with_a_correction_are_those_that_were_logged(case: Case) -> None:
+    """The correction is one of them, and the model that is loaded has it."""
+    registry, correction = case.open(), Correction(task="regression", shift=2.5)
+    package = calibrated(tiny_training(1).package, Calibration(correction=correction, errors={}))
+    trained, changed = (
+        registry.register(registry.log_training(one).run_id, {})
+        for one in (tiny_training(1), replace(tiny_training(1, training_id="recalibration-1"), package=package))
+    )
+    assert case.open().package(changed) == package
+    assert case.open().package(trained) == tiny_training(1).package
+    assert registry.digest(changed) == digest(package) != registry.digest(trained)
+    rows, _ = tiny_rows(7)
+    before = registry.load(version=trained).predict(rows)
+    assert np.array_equal(case.open().load(version=changed).predict(rows), 1.0 * before + 2.5)
+    assert registry.describe(changed).bins != registry.describe(trained).bins
 
 
 def test_registering_again_gives_the_same_version_and_sets_the_tags(case: Case) -> None:

@@ -6,20 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from doubles import FLIGHTS, tiny_training
+from doubles import FLIGHTS, tiny_rows, tiny_training
 from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.adapters.model_folder import load_folder
+from trimtab.adapters.model_package import digest
 from trimtab.adapters.replay_stores import FolderStores
+from trimtab.domain.columns import Columns
 from trimtab.domain.guards import ArmTraffic
 from trimtab.domain.journal import Draft
 from trimtab.domain.latency import latency_bin
+from trimtab.domain.memory import MemoryUse
+from trimtab.domain.ports import Package
 from trimtab.domain.release import Routing, releases
 from trimtab.domain.sequential import Moments
 from trimtab.operators import model as shared
 from trimtab.operators import release as operators
+from trimtab.operators import release_steps
+from trimtab.operators.releasing import TRIPPED
 from trimtab.stages import release as releasing
 from trimtab.stages import step_evidence
 from trimtab.triggers.polling import READY, TIMEOUT
@@ -60,6 +67,11 @@ class Run:
         self.stores = FolderStores(load_folder(FLIGHTS), root, str)
         self.traffic = Counted()
         self.stores.__dict__["traffic"] = self.traffic
+        self.memory = MemoryUse(peak=200, growth=0.0, calls=1)
+        self.stores.__dict__["memory_trial"] = self
+        columns, _ = tiny_rows(1, 50)
+        batch = pd.DataFrame(dict(columns)).astype({"tailnum": object})
+        self.stores.lake.write("batches", DAY, batch.assign(_key=[str(number) for number in range(50)]))
         registry = self.stores.registry
         assert isinstance(registry, FolderRegistry)
         for seed in (1, 2, 3):
@@ -77,11 +89,16 @@ class Run:
             releasing.go_live(version, **self.writes, reason="why", lake=lake, rows=rows)
             releasing.finish_release(version, **self.writes, reasons=["baked"])
 
+    def measure(self, package: Package, _rows: Columns) -> MemoryUse:
+        """The memory trial: the champion has a fixed size."""
+        is_champion = digest(package) == self.stores.registry.digest("1")
+        return MemoryUse(peak=200, growth=0.0, calls=1) if is_champion else self.memory
+
     def hold(self, actor: str = "ann") -> None:
         releasing.hold_release("2", **self.writes, actor=actor, reason="lunch")
 
-    def task(self, step: str = "shadow") -> operators.ReleaseStepOperator:
-        return operators.ReleaseStepOperator(task_id=step, model=MODEL, step=step, version="2", as_of=str(DAY))
+    def task(self, step: str = "shadow") -> release_steps.ReleaseStepOperator:
+        return release_steps.ReleaseStepOperator(task_id=step, model=MODEL, step=step, version="2", as_of=str(DAY))
 
     @property
     def kinds(self) -> list[str]:
@@ -99,7 +116,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         def stores(self) -> FolderStores:
             return made.stores
 
-    for module in (shared, operators):
+    for module in (shared, operators, release_steps):
         monkeypatch.setattr(module, "StoresHook", Hook)
     return made
 
@@ -117,6 +134,14 @@ def test_step_without_evidence_leaves_the_worker_and_goes_on_when_it_comes(run: 
     run.traffic.rows = 1000
     assert task.execute_complete(run.context, event(READY))["outcome"] == "pass"
     assert run.kinds == ["requested", "approved", "step"]
+
+
+def test_challenger_that_needs_too_much_memory_trips_before_any_traffic_is_seen(run: Run) -> None:
+    run.release("2", up_to="approved")
+    run.memory = MemoryUse(peak=301, growth=0.0, calls=1)
+    with pytest.raises(AirflowFailException, match="more than 1.5 x is not allowed"):
+        run.task().execute(run.context)
+    assert run.ti.pushed[TRIPPED].startswith("shadow: memory: ")
 
 
 def test_evidence_that_is_late_holds_the_release_until_it_comes(run: Run) -> None:
@@ -162,7 +187,7 @@ def test_guard_that_trips_fails_the_task_and_leaves_its_reasons_for_the_rollback
     run.traffic.rows, run.traffic.failures = 1000, 100
     with pytest.raises(AirflowFailException, match="does not pass shadow: failures: 100 of 1000 rows failed"):
         run.task().execute(run.context)
-    assert run.ti.pushed[operators.TRIPPED].startswith("shadow: failures: 100 of 1000")
+    assert run.ti.pushed[TRIPPED].startswith("shadow: failures: 100 of 1000")
 
 
 def test_release_that_a_person_has_rolled_back_ends_its_task_with_the_reason(run: Run) -> None:

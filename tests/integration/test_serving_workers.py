@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from trimtab.adapters.model_package import digest
 from trimtab.adapters.package_copies import store_copy
 from trimtab.domain.release import routing
 from trimtab.errors import StartupError
+from trimtab.serving.cutover import PATIENCE_S
+from trimtab.serving.workers import Workers as Supervisor
 from trimtab.serving.workers import reserve
 from unit.serving_doubles import BEARER, FOLDER, MODEL, TOKEN, Service, flights, new_service, package
 
@@ -54,10 +57,10 @@ class Workers:
             self.process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
         self.until_ready()
 
-    def until_ready(self) -> None:
+    def until_ready(self, version: int = 1) -> None:
         """Until two workers have loaded what is released."""
         end = time.monotonic() + READY_S
-        loaded = f'trimtab_model_loaded{{model_name="{MODEL}",model_version="1",role="champion"}} 2.0'
+        loaded = f'trimtab_model_loaded{{model_name="{MODEL}",model_version="{version}",role="champion"}} 2.0'
         while loaded not in (text := self.metrics()):
             assert self.process.poll() is None, (self.path / "serve.log").read_text()
             assert time.monotonic() < end, text
@@ -69,12 +72,30 @@ class Workers:
         except httpx.TransportError:
             return ""
 
+    def prepared(self, version: str) -> float:
+        """Clock time at which the first worker said that it has the version."""
+        lines = (self.path / "serve.log").read_text().splitlines()
+        line = next(line for line in lines if line.endswith(f"champion {version}"))
+        return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp()
+
+    def until_problem(self) -> str:
+        """What `/readyz` says of a worker that is behind; such a one may not answer itself."""
+        end = time.monotonic() + READY_S
+        while time.monotonic() < end:
+            with suppress(httpx.TransportError):
+                state = httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=0.5).json()
+                problem: str | None = state["models"][MODEL]["problem"]
+                if problem:
+                    return problem
+            time.sleep(0.1)
+        raise AssertionError("no problem")
+
     def load(self, seconds: float, connections: int = 8) -> subprocess.Popen[str]:
         """The load generator of the benchmarks at work."""
         command = [sys.executable, str(ROOT / "benchmarks" / "load_generator.py"), str(self.port)]
         command += [f"/models/{MODEL}/predict", str(self.path / BODIES), "--token", TOKEN, "--rate", "200"]
         command += ["--connections", str(connections), "--seconds", str(seconds)]
-        command += ["--acknowledged", str(self.path / "acknowledged")]
+        command += ["--acknowledged", str(self.path / "acknowledged"), "--answers", str(self.path / "answers")]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def pids(self) -> list[int]:
@@ -92,6 +113,11 @@ class Workers:
     @property
     def acknowledged(self) -> list[str]:
         return (self.path / "acknowledged").read_text().split()
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        """When each request was sent and answered, and its answer."""
+        return [json.loads(line) for line in (self.path / "answers").read_text().splitlines()]
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -141,6 +167,84 @@ def test_release_and_rollback_under_load_fail_no_request_and_all_workers_follow(
     for since, old in ((released, before), (back, during)):
         late = [(datetime.fromisoformat(line["at"]) - since).total_seconds() for line in lines if line["route"] == old]
         assert max(late) < 2, "a worker follows within a second, or two where the machine is busy"
+
+
+def by_a_routing_that_was_left(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Answers to requests that were sent after somebody had an answer by a later routing."""
+    events = [(one["sent"], 1, one) for one in answers] + [(one["received"], 0, one) for one in answers]
+    newest, found = 0, []
+    for _, is_sent, one in sorted(events, key=lambda event: event[:2]):
+        if is_sent:
+            found += [one] if one["body"]["routing"] < newest else []
+        else:
+            newest = max(newest, one["body"]["routing"])
+    return found
+
+
+def test_all_workers_switch_in_the_same_moment_even_if_one_is_killed(workers: Workers) -> None:
+    with workers.load(14, connections=32) as load:
+        time.sleep(2.5)
+        workers.service.move("2", "requested", previous="1", digest=digest(package(2)))
+        workers.service.move("2", "approved")
+        for number in range(8):
+            workers.service.step("2", 0.1 + number / 10, request=False)
+            if number == 3:
+                os.kill(workers.pids()[0], signal.SIGKILL)
+            time.sleep(1.2)
+        report = outcome(load)
+    assert set(report["statuses"]) <= {"200", "lost"}
+    answers = workers.answers
+    assert len({one["body"]["routing"] for one in answers}) == 9
+    assert by_a_routing_that_was_left(answers) == []
+
+
+def test_worker_that_hangs_holds_the_others_for_seconds_only_and_answers_nothing_before_it_has_caught_up(
+    workers: Workers,
+) -> None:
+    hung = workers.pids()[0]
+    with workers.load(12, connections=32) as load:
+        time.sleep(2)
+        os.kill(hung, signal.SIGSTOP)
+        begun = time.time()
+        workers.release(2)
+        problem = workers.until_problem()
+        os.kill(hung, signal.SIGCONT)
+        report = outcome(load)
+    assert f"not prepared in process {hung}" in problem
+    assert set(report["statuses"]) <= {"200", "503"}
+    answers = workers.answers
+    by_new = [one["received"] for one in answers if one["body"]["predictions"][0]["version"] == "2"]
+    prepared = workers.prepared("2")
+    assert min(by_new) - prepared < PATIENCE_S + (prepared - begun) + 1
+    assert by_a_routing_that_was_left(answers) == []
+    workers.until_ready(version=2)
+    assert hung in workers.pids()
+
+
+def sleep_through_everything(_number: int) -> None:
+    """A worker that cannot be asked to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def test_worker_that_does_not_get_on_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.serving.workers.STUCK_S", 0.5)
+    monkeypatch.setattr("trimtab.serving.workers.END_S", 0.5)
+    seen: list[int] = []
+
+    def stuck() -> set[int]:
+        alive = [worker.process.pid for worker in service._started if worker.process.pid is not None]
+        seen.extend(pid for pid in alive if pid not in seen)
+        if len(seen) > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return set(seen[:1])
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    service = Supervisor(sleep_through_everything, 1, stuck)
+    service.run()
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(number, handler)
+    assert len(seen) == 2
 
 
 def test_no_acknowledged_prediction_is_missing_or_doubled_when_workers_are_killed(workers: Workers) -> None:

@@ -229,12 +229,16 @@ class _Service(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # the name that the library calls
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, self.headers["Authorization"], body["rows"]))
-        one = {"prediction": 227.5, "version": "3", "arm": "champion"}
+        one = {"prediction": 227.5, "version": "3", "arm": "champion", "decided_by": "model", "level": "full"}
+        left = one | {"prediction": None, "decided_by": "person", "level": "human"}
         far = [place for place, row in enumerate(body["rows"]) if row["distance"] == "far"]
         answer = {
             "request_id": "r1",
             "model": "flight_air_time",
-            "predictions": [one | dict.fromkeys(one) if place in far else one for place in range(len(body["rows"]))],
+            "predictions": [
+                one | dict.fromkeys(one, None) if place in far else left if row["distance"] == 0 else one
+                for place, row in enumerate(body["rows"])
+            ],
             "problems": [{"row": place, "column": "distance", "problem": "must be a number"} for place in far],
         }
         self.send_response(200)
@@ -276,6 +280,12 @@ def test_predict_prints_what_it_got_and_complains_of_the_rows_that_are_not_right
     assert result.exit_code == 1
     assert [one["prediction"] for one in json.loads(result.stdout)["predictions"]] == [None, 227.5]
     assert result.stderr == "row 0: distance must be a number\n"
+
+
+def test_predict_says_how_many_rows_a_person_decides(home: Home, service: Service) -> None:
+    home.prepare()
+    result = run("predict", "flight_air_time", "--url", service[0], '{"distance": 0}', '{"distance": 500}')
+    assert (result.exit_code, result.stderr) == (0, "A person decides about 1 of 2 rows.\n")
 
 
 def test_predict_reads_lines_and_takes_the_token_of_the_home(home: Home, service: Service) -> None:

@@ -47,11 +47,12 @@ def test_status_shows_what_answers_and_how_it_came_to(stores: FolderStores) -> N
     assert code == 0
     lines = said.splitlines()
     assert lines[0] == "champion: 2"
-    assert [line.partition("  ")[2] for line in lines[1:]] == [
+    assert [line.partition("  ")[2] for line in lines[1:4]] == [
         "version 2 requested: because",
         "version 2 approved by ann: go",
         "version 2 live: passed",
     ]
+    assert lines[4:] == ["guards: wait", "  0 of 3 labelled days seen"]
 
 
 def test_release_is_held_resumed_and_rolled_back_in_the_name_of_who_asks(stores: FolderStores) -> None:

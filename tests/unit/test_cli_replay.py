@@ -4,17 +4,28 @@ import re
 import shutil
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
 from doubles import FLIGHTS
-from trimtab.adapters.model_folder import SPEC_FILE
+from trimtab.adapters.model_folder import SPEC_FILE, load_folder
 from trimtab.cli import replay as command
 from trimtab.cli.main import app
-from trimtab.domain.replaying import DayLoss, Event, Outcome
+from trimtab.cli.replay_folders import Plan
+from trimtab.cli.replay_outcome import outcome_of
+from trimtab.domain.journal import Draft, Stream
+from trimtab.domain.replaying import POLICIES, DayLoss, Event, Outcome
 
+if TYPE_CHECKING:
+    from trimtab.adapters.replay_stores import PolicyStores
+    from trimtab.adapters.sql_ledger import SqlLedger
+
+APRIL_FIRST, LAST = date(2013, 4, 1), date(2013, 4, 30)
 APRIL = ("--from", "2013-04-01", "--to", "2013-04-30")
 
 
@@ -98,3 +109,26 @@ def test_the_table_has_a_column_for_each_policy(capsys: pytest.CaptureFixture[st
     assert ["2013-04", "10.500", "7.750"] in lines
     assert ["fits", "2", "2"] in lines
     assert ["refusals", "1", "1"] in lines
+
+
+def test_correction_of_the_level_is_an_event_and_no_fit(ledger: "SqlLedger", tmp_path: Path) -> None:
+    day, plan = date(2013, 4, 3), Plan(model=FLIGHTS, work=tmp_path, warm_up=APRIL_FIRST, first=APRIL_FIRST, last=LAST)
+    entries: tuple[tuple[Stream, str, str], ...] = (
+        ("retraining", "recalibrate", "it has helped"),
+        ("retraining", "nothing", "numbers"),
+        ("training", "begun", "the model is stale"),
+    )
+    for number, (stream, kind, reason) in enumerate(entries):
+        draft = Draft(stream=stream, subject=str(number), kind=kind, as_of=day, payload={"reason": reason})
+        ledger.append(draft, after=ledger.head(stream))
+    stores = SimpleNamespace(ledger=ledger, lake=NoRows(), folder=load_folder(FLIGHTS))
+    found = outcome_of(plan, POLICIES["guarded"], cast("PolicyStores", stores), seconds=1.0)
+    assert (found.fits, found.count("recalibration")) == (1, 1)
+    assert [event.reason for event in found.events] == ["the model is stale", "it has helped"]
+
+
+class NoRows:
+    """A lake in which nothing was served."""
+
+    def read(self, *_: object, **__: object) -> pd.DataFrame:
+        return pd.DataFrame()

@@ -20,10 +20,12 @@ from trimtab.domain.guards import (
 )
 from trimtab.domain.interaction import Interaction
 from trimtab.domain.latency import bins_of_ratio, latency_bin, quantile_bin, quantile_ms
+from trimtab.domain.memory import CALLS_AHEAD, MemoryEvidence, MemoryUse
 from trimtab.domain.sequential import Moments
-from trimtab.domain.spec import ReleaseSpec, StepSpec
+from trimtab.domain.spec import GuardsSpec, ReleaseSpec, StepSpec
 
-SPEC = ReleaseSpec()
+SPEC = ReleaseSpec(guards=GuardsSpec(memory_ratio=None))
+"""Memory has tests of its own."""
 SHADOW, CANARY, _ = SPEC.steps
 
 
@@ -246,3 +248,42 @@ def test_good_challengers_pass_and_bad_ones_are_sent_back_however_often_one_look
     assert good["pass"] >= 36
     assert releases(lambda random, rows: drawn(random, rows, 0.04, 1.0), 20, 2)["trip"] >= 19
     assert releases(lambda random, rows: drawn(random, rows, 0.002, 2.0), 20, 3)["trip"] == 20
+
+
+MB = 10**6
+
+
+def use(megabytes: int, *, leak: float = 0.0) -> MemoryUse:
+    return MemoryUse(peak=megabytes * MB, growth=leak, calls=2000)
+
+
+def judged_by_memory(champion: MemoryUse, challenger: MemoryUse) -> GuardReport:
+    memory = MemoryEvidence(champion=champion, challenger=challenger)
+    evidence = StepEvidence(champion=arm(1000), challenger=arm(1000), memory=memory)
+    return judge_step(evidence, SHADOW, ReleaseSpec())
+
+
+def test_memory_that_is_not_known_is_never_a_pass() -> None:
+    evidence = StepEvidence(champion=arm(1000), challenger=arm(1000))
+    assert judge_step(evidence, SHADOW, ReleaseSpec()) == GuardReport(outcome="wait", reasons=("memory: not measured",))
+    told = replace(evidence, memory="it ended with -9")
+    assert judge_step(told, SHADOW, ReleaseSpec()).reasons == ("memory: it ended with -9",)
+    assert judge_step(evidence, SHADOW, SPEC).outcome == "pass", "the spec does not ask for it"
+
+
+def test_challenger_that_needs_much_more_memory_trips() -> None:
+    assert judged_by_memory(use(200), use(300)).outcome == "pass"
+    report = judged_by_memory(use(200), use(301))
+    assert (report.outcome, report.reasons) == (
+        "trip",
+        ("memory: 301 MB against 200 MB, more than 1.5 x is not allowed",),
+    )
+
+
+def test_leak_trips_before_it_has_filled_the_memory_and_not_if_the_champion_has_it_too() -> None:
+    harmless = 99 * MB / CALLS_AHEAD
+    assert judged_by_memory(use(200), use(200, leak=harmless)).outcome == "pass"
+    report = judged_by_memory(use(200), use(200, leak=10_000))
+    assert report.outcome == "trip"
+    assert "200 MB and 10 kB more with each call against 200 MB" in report.reasons[0]
+    assert judged_by_memory(use(200, leak=10_000), use(200, leak=10_000)).outcome == "pass"

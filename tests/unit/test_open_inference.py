@@ -67,6 +67,9 @@ def test_rows_are_predicted_as_the_model_itself_predicts_them(service: Running) 
             {"name": "version", "shape": [20], "datatype": "BYTES", "data": ["1"] * 20},
             {"name": "arm", "shape": [20], "datatype": "BYTES", "data": ["champion"] * 20},
             {"name": "problem", "shape": [20], "datatype": "BYTES", "data": [""] * 20},
+            {"name": "decided_by", "shape": [20], "datatype": "BYTES", "data": ["model"] * 20},
+            {"name": "level", "shape": [20], "datatype": "BYTES", "data": ["full"] * 20},
+            {"name": "effects", "shape": [20], "datatype": "BYTES", "data": [""] * 20},
         ],
     }
 

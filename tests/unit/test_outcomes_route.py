@@ -46,6 +46,7 @@ def written(service: Running) -> list[dict[str, Any]]:
         {"request_id": "r-1", "kind": "override", "value": "hold the flight"},
         {"request_id": "r-1", "kind": "override", "value": 1.0},
         {"request_id": "r-1", "row": 999, "kind": "retry"},
+        {"request_id": "batch:2013-05-12:17", "row": 0, "kind": "decision", "value": 151.5},
         {"request_id": "r-1", "kind": "click", "value": None},
     ],
 )
@@ -57,7 +58,7 @@ def test_outcome_is_in_the_log_when_it_is_answered(service: Running, outcome: di
     assert {name: line[name] for name in expected} == expected
 
 
-KINDS = "must be an object whose kind is label, correction, override, retry or click"
+KINDS = "must be an object whose kind is label, decision, correction, override, retry or click"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,8 @@ def test_label_of_a_yes_or_no_is_0_or_1_unless_a_number_decides(label: dict[str,
     adapter: TypeAdapter[Any] = TypeAdapter(outcomes._outcome_type(binary_spec(**label)))
     told, _ = outcomes._checked([{**LABEL, "value": value} for value in (0, 1, 1.0, 2, -3.5)], adapter)
     assert [outcome.value for outcome in told] == taken
+    decided = [{**LABEL, "kind": "decision", "value": value} for value in (0, 1, 2, -3.5)]
+    assert [outcome.value for outcome in outcomes._checked(decided, adapter)[0]] == [0, 1], "a yes or no, however told"
 
 
 ODD = st.recursive(

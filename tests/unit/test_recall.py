@@ -67,8 +67,9 @@ class Past:
             draft = Draft(stream="release", subject=version, kind=kind, as_of=day, payload={})
             self.ledger.append(draft, after=self.ledger.head("release"))
 
-    def recall(self, shelf: Shelf) -> Recall | None:
+    def recall(self, shelf: Shelf, *, in_place_of_training: bool = True) -> Recall | None:
         sections: dict[str, Any] = {"rows": ROWS, "label": LABEL, "gate": GateSpec(), "monitor": MonitorSpec()}
+        sections["in_place_of_training"] = in_place_of_training
         return recall(TODAY, lake=self.lake, ledger=self.ledger, registry=shelf, **sections)  # type: ignore[arg-type]
 
 
@@ -117,6 +118,7 @@ def test_former_champion_that_is_no_better_than_a_training_would_be_stays_in_the
     )
     past.ledger.append(draft, after=past.ledger.head("verdict"))
     assert past.recall(shelf) is None
+    assert past.recall(shelf, in_place_of_training=False) is not None
 
 
 def test_first_champion_has_none_before_it(past: Past) -> None:

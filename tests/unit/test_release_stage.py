@@ -18,24 +18,28 @@ from trimtab.adapters.traffic_log import FileTrafficLog, PredictedRow, TrafficWr
 from trimtab.domain.guards import ArmTraffic, GuardReport, Quality
 from trimtab.domain.journal import Draft
 from trimtab.domain.latency import latency_bin
+from trimtab.domain.memory import MemoryUse
 from trimtab.domain.release import Routing, routing
 from trimtab.domain.sequential import Moments
-from trimtab.domain.spec import LabelSpec, ReleaseSpec, StepSpec
-from trimtab.errors import TransitionError
+from trimtab.domain.spec import GuardsSpec, LabelSpec, ReleaseSpec, StepSpec
+from trimtab.errors import MemoryTrialError, TransitionError
 from trimtab.stages import release as releasing
 from trimtab.stages.bake import watch_bake
+from trimtab.stages.memory import measure_memory
 from trimtab.stages.step_evidence import step_quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trimtab.adapters.sql_ledger import SqlLedger
+    from trimtab.domain.columns import Columns
     from trimtab.domain.journal import Payload
+    from trimtab.domain.ports import Package
     from trimtab.stages.golden import GoldenResult
 
 DAY = date(2013, 3, 1)
 SHADOW, CANARY = StepSpec(name="shadow", share=0, requests=10), StepSpec(name="canary", share=0.5, requests=10)
-SPEC = ReleaseSpec(steps=(SHADOW, CANARY), bake_days=2)
+SPEC = ReleaseSpec(steps=(SHADOW, CANARY), bake_days=2, guards=GuardsSpec(memory_ratio=None))
 LABEL = LabelSpec(column="air_time")
 ROWS = load_folder(FLIGHTS).spec.rows
 
@@ -567,3 +571,71 @@ def test_guards_read_what_the_service_has_written_down(desk: Desk, tmp_path: Pat
     arms = desk.traffic.arms(route)
     assert sum(arm.requests for arm in arms.values()) == 400, "a row that was taken over counts once"
     assert desk.watch("2", CANARY).outcome == outcome
+
+
+class Trial:
+    """Memory as it is told, version by version; of an error, so many times."""
+
+    def __init__(self, *uses: MemoryUse | MemoryTrialError) -> None:
+        self._uses = list(uses)
+        self.rows: list[int] = []
+
+    def measure(self, package: "Package", rows: "Columns") -> MemoryUse:
+        assert package
+        self.rows.append(len(rows["distance"]))
+        told = self._uses.pop(0)
+        if isinstance(told, MemoryTrialError):
+            raise told
+        return told
+
+
+def measured(desk: Desk, trial: Trial) -> "Payload":
+    return measure_memory("2", guards=GuardsSpec(), lake=desk.lake, rows=ROWS, trial=trial, **desk.stores)
+
+
+def watched(desk: Desk, step: StepSpec) -> GuardReport:
+    spec = SPEC.model_copy(update={"guards": GuardsSpec()})
+    return releasing.watch_step("2", step, spec=spec, ledger=desk.ledger, traffic=desk.traffic, quality=Quality())
+
+
+def test_memory_is_measured_once_in_a_release_and_kept_with_its_first_step(desk: Desk) -> None:
+    flights_of(DAY, desk.lake)
+    desk.released("1")
+    desk.request("2")
+    desk.answer("2")
+    desk.traffic = Traffic(v1=arm(100), v2=arm(100))
+    trial = Trial(MemoryUse(peak=200, growth=0.0, calls=9), MemoryUse(peak=400, growth=0.5, calls=9))
+    kept = measured(desk, trial)
+    assert trial.rows == [50, 50]
+    releasing.begin_step("2", SHADOW, as_of=DAY, traffic=desk.traffic, measured=kept, **desk.stores)
+    assert desk.ledger.entries("release")[-1].payload["memory"] == {
+        "champion": {"peak": 200, "growth": 0.0, "calls": 9},
+        "challenger": {"peak": 400, "growth": 0.5, "calls": 9},
+    }
+    assert measured(desk, trial) == {}
+    assert watched(desk, SHADOW).outcome == "trip"
+    desk.step("2", CANARY)
+    assert watched(desk, CANARY).outcome == "trip"
+    desk.back("2")
+    desk.request_again("2")
+    assert "memory" in measured(desk, Trial(*[MemoryUse(peak=200, growth=0.0, calls=9)] * 2)), "another release"
+
+
+def test_memory_that_could_not_be_measured_is_tried_again_and_then_waits(desk: Desk) -> None:
+    flights_of(DAY, desk.lake)
+    desk.released("1")
+    desk.request("2")
+    desk.answer("2")
+    desk.traffic = Traffic(v1=arm(100), v2=arm(100))
+    once = Trial(MemoryTrialError("killed"), *[MemoryUse(peak=200, growth=0.0, calls=9)] * 2)
+    assert isinstance(measured(desk, once)["memory"], dict)
+    kept = measured(desk, Trial(*[MemoryTrialError("killed")] * 2))
+    releasing.begin_step("2", SHADOW, as_of=DAY, traffic=desk.traffic, measured=kept, **desk.stores)
+    assert watched(desk, SHADOW) == GuardReport(outcome="wait", reasons=("memory: killed",))
+    assert "memory" in measured(desk, Trial(*[MemoryUse(peak=200, growth=0.0, calls=9)] * 2)), "the next step tries"
+
+
+def test_memory_without_rows_to_predict_waits(desk: Desk) -> None:
+    desk.released("1")
+    desk.request("2")
+    assert measured(desk, Trial()) == {"memory": "no batch was accepted yet that both versions could predict"}

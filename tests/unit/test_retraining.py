@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.domain.retraining import Action, Situation, Trial, Trigger, decide_retraining, patience
+from trimtab.domain.retraining import (
+    Action,
+    Situation,
+    Trial,
+    Trigger,
+    accusation,
+    decide_retraining,
+    may_correct,
+    patience,
+)
 from trimtab.domain.spec import RetrainSpec
 from trimtab.domain.verdict import Status
 
@@ -188,6 +197,44 @@ def test_schedule_holds_however_long_a_trial_would_wait() -> None:
     assert decide_retraining(case, RetrainSpec()).action is Action.NOTHING
     decision = decide_retraining(case, RetrainSpec(every_days=28))
     assert (decision.action, decision.trigger) == (Action.RETRAIN, Trigger.SCHEDULE)
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        (situation(), ""),
+        (situation(Status.DECAY), "the model is stale: a third"),
+        (situation(Status.DECAY, stale=""), "the errors have grown: numbers"),
+        (situation(Status.DRIFT), ""),
+        (situation(Status.DRIFT, level="prior_shift"), "prior_shift"),
+        (situation(Status.DECAY, blocked=True), ""),
+        (situation(Status.DECAY, broken="data_bug"), ""),
+        (situation(Status.DECAY, release_open=True), ""),
+        (situation(Status.DECAY, retrained=[date(2013, 5, 14)]), ""),
+        (situation(Status.DECAY, recalibrated=[date(2013, 5, 14)]), ""),
+        (
+            situation(Status.DECAY, recalibrated=[date(2013, 5, 13)], retrained=[date(2013, 5, 1)] * 4),
+            "the model is stale: a third",
+        ),
+    ],
+)
+def test_champion_is_accused_by_its_errors_or_triage_unless_it_is_new(case: Situation, why: str) -> None:
+    assert accusation(case, POLICY) == why
+
+
+def test_correction_is_for_a_policy_that_has_it_and_a_gate_that_has_not_just_refused_one() -> None:
+    assert may_correct(situation(), POLICY)
+    assert not may_correct(situation(), RetrainSpec(recalibrate=False))
+    assert may_correct(situation(refused=[date(2013, 5, 13)]), POLICY)
+    assert not may_correct(situation(refused=[date(2013, 5, 14)]), POLICY)
+
+
+def test_trial_that_would_wait_for_weeks_waits_for_a_correction_no_longer_than_its_cooldown() -> None:
+    case = situation(Status.DECAY, stale="", trials=[REFUSED] * 3, recalibrated=[date(2013, 5, 13)])
+    assert decide_retraining(case, POLICY).action is Action.RETRAIN
+    late = situation(Status.DECAY, stale="", trials=[REFUSED] * 3, recalibrated=[date(2013, 5, 14)])
+    decision = decide_retraining(late, POLICY)
+    assert decision.reason.startswith("recalibrated on 2013-05-14, and the wait is 7 days (the errors have grown")
 
 
 @given(

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from doubles import tiny_rows, tiny_training
 from trimtab.adapters.delta_lake import DeltaLake
+from trimtab.adapters.folder_registry import FolderRegistry
 from trimtab.adapters.lake_traffic import LakeTraffic
 from trimtab.domain.columns import Columns
 from trimtab.domain.journal import Draft
@@ -115,3 +117,39 @@ def test_package_that_is_not_the_released_one_fails_the_task(ledger: "SqlLedger"
     lake = at_share(0.5, ledger, tmp_path)
     with pytest.raises(ModelIntegrityError):
         score(DAY, lake=lake, ledger=ledger, registry=Shelf(v1=as_it_is, v2=swapped), rows=SPEC)  # type: ignore[arg-type]
+
+
+def test_rows_of_a_batch_are_decided_by_whom_the_levels_of_the_days_before_say(
+    ledger: "SqlLedger", tmp_path: Path
+) -> None:
+    lake = DeltaLake(str(tmp_path), "flight_air_time")
+    registry = FolderRegistry(tmp_path / "registry", "flight_air_time")
+    registry.register(registry.log_training(tiny_training(1, task="binary")).run_id, {})
+    rows, _ = tiny_rows(3, rows=200)
+    keys = [str(number) for number in range(200)]
+    for day in (DAY, date(2013, 3, 3)):
+        lake.write("batches", day, pd.DataFrame({"_key": keys, **rows}))
+    spec = registry.load(version="1").spec
+    for kind in ("requested", "approved", "live"):
+        append(ledger, "release", "1", kind, {})
+    append(ledger, "automation", "all", "set", {"level": "partial", "sureness": 0.3})
+    append(ledger, "automation", "carrier=UA", "set", {"level": "human"})
+    append(ledger, "automation", "all", "set", {"level": "human"}, DAY)
+    for day in (DAY, date(2013, 3, 3)):
+        score(day, lake=lake, ledger=ledger, registry=registry, rows=spec.rows, slices=spec.slices)
+    found = lake.read("predictions", DAY, DAY)
+    united, sure = rows["carrier"] == "UA", np.abs(2 * found["prediction"] - 1).to_numpy() >= 0.3
+    assert (united.any(), sure.any(), (~sure).any()) == (True, True, True)
+    assert found["level"].tolist() == ["human" if one else "partial" for one in united]
+    assert (found["decided_by"] == "person").tolist() == (united | ~sure).tolist()
+    assert found["effects"].notna().tolist() == (~united & ~sure).tolist()
+    assert found["request_id"][7] == "batch:2013-03-02:7"
+    following = lake.read("predictions", date(2013, 3, 3), date(2013, 3, 3))
+    assert set(following["level"]) == {"human"}
+
+
+def append(
+    ledger: "SqlLedger", stream: Any, subject: str, kind: str, payload: dict[str, Any], day: date = date(2013, 3, 1)
+) -> None:
+    draft = Draft(stream=stream, subject=subject, kind=kind, as_of=day, payload=payload)
+    ledger.append(draft, after=ledger.head(stream))

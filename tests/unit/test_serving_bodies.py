@@ -39,6 +39,8 @@ from unit.serving_doubles import (
 )
 
 PATH = f"/models/{MODEL}/predict"
+BY_MODEL = {"decided_by": "model", "level": "full", "effects": []}
+BY_NOBODY = {"decided_by": None, "level": None, "effects": []}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -74,7 +76,7 @@ def test_rows_are_answered_in_their_order_as_the_model_itself_predicts_them(runn
         "request_id": "order-1",
         "model": MODEL,
         "routing": running.service.server.state.routing,
-        "predictions": [{"prediction": value, "version": "1", "arm": "champion"} for value in expected],
+        "predictions": [{"prediction": value, "version": "1", "arm": "champion", **BY_MODEL} for value in expected],
         "problems": [],
     }
 
@@ -139,7 +141,7 @@ def test_bad_row_gets_its_reason_and_the_others_are_answered(
     body, alone = answer.json(), running.post(json={"rows": good}).json()
     assert body["problems"] == [{"row": 1, "column": column, "problem": problem}]
     assert [body["predictions"][place] for place in (0, 2)] == alone["predictions"]
-    assert body["predictions"][1] == {"prediction": None, "version": None, "arm": None}
+    assert body["predictions"][1] == {"prediction": None, "version": None, "arm": None, **BY_NOBODY}
 
 
 def test_nothing_is_logged_of_a_request_whose_rows_are_all_wrong(running: Running) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
-from trimtab.serving.messages import Answer
+from trimtab.serving.messages import Answer, RowAnswer
 from unit.serving_doubles import MODEL, client, new_service
 
 
@@ -72,8 +72,9 @@ def test_requests_of_the_guide_are_answered(tmp_path: Path) -> None:
 
 def test_answers_of_the_guide_have_the_form_of_answers() -> None:
     shown = re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
-    answers = [Answer.model_validate_json(text) for text in shown]
-    assert [len(answer.problems) for answer in answers] == [0, 1]
+    whole, row = shown[:2], shown[2:]
+    assert [len(Answer.model_validate_json(text).problems) for text in whole] == [0, 1]
+    assert [RowAnswer.model_validate_json(text).decided_by for text in row] == ["person"]
 
 
 def test_statuses_of_the_guide_are_those_that_are_published(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from trimtab.adapters.model_folder import load_folder
 from trimtab.domain.columns import Columns, row_keys
 from trimtab.domain.journal import Draft, Payload, Stream
 from trimtab.domain.metrics import DayErrors
-from trimtab.domain.ports import RawBatch
+from trimtab.domain.ports import BATCH, RawBatch, Source
 from trimtab.domain.profiles import PREDICTION
 from trimtab.domain.release import Routing
-from trimtab.domain.retraining import Action, RetrainDecision
+from trimtab.domain.retraining import Action, RetrainDecision, Trigger
 from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, RowsSpec, SliceSpec, TrainSpec
 from trimtab.domain.verdict import Status
 from trimtab.errors import DataContractError, NotFoundError
@@ -30,9 +30,10 @@ from trimtab.stages.feedback import feedback
 from trimtab.stages.frames import columns_of
 from trimtab.stages.judge import LOOK_BACK_DAYS, judge
 from trimtab.stages.profile_batch import profile_batch, profile_json, slices_json
+from trimtab.stages.recalibrate import Recalibration
 from trimtab.stages.recall import Recall
 from trimtab.stages.register import register
-from trimtab.stages.retrain import open_incident, retrain
+from trimtab.stages.retrain import Corrected, open_incident, retrain
 from trimtab.stages.score import score
 from trimtab.stages.snapshot import snapshot, snapshot_from, snapshot_payload
 
@@ -43,6 +44,7 @@ SPEC = load_folder(FLIGHTS).spec
 ROWS = SPEC.rows
 DAY = date(2013, 3, 1)
 LABEL = LabelSpec(column="air_time", delay_days=1)
+STALE = {"days": 7, "share": 0.3, "p_value": 0.001, "stale": True}
 
 
 def no_feature(rows: Columns) -> Columns:
@@ -233,7 +235,7 @@ def test_former_champion_is_preferred_to_a_training_and_begins_a_cooldown(stage:
     better = Recall(version="1", reason="version 1 was better")
     stale = {"days": 7, "share": 0.3, "p_value": 0.001, "stale": True}
     verdict_of(stage, "decay", staleness=stale)
-    decision = decide(stage, policy=RetrainSpec(), former=lambda: better)
+    decision = decide(stage, policy=RetrainSpec(), former=lambda in_place_of_training: better)
     assert (decision.action, decision.version) == (Action.RECALL, "1")
     assert decision.reason == (
         "version 1 was better: the model is stale: "
@@ -244,9 +246,106 @@ def test_former_champion_is_preferred_to_a_training_and_begins_a_cooldown(stage:
     assert decide(stage, DAY + timedelta(days=6), policy=RetrainSpec()).action is Action.NOTHING
 
 
+def corrected(version: str | None, reason: str = "it has helped") -> Corrected:
+    """A correction that comes to this, and is only asked with a reason."""
+
+    def answer(why: str, *, in_place_of_training: bool) -> Recalibration:
+        assert why
+        said = f"{reason}{' more than a training' if in_place_of_training else ''}"
+        return Recalibration(version=version, corrects="1", reason=said)
+
+    return answer
+
+
+def test_correction_of_the_level_is_preferred_to_a_training_and_begins_a_cooldown(stage: Stage) -> None:
+    verdict_of(stage, "decay", staleness=STALE)
+    decision = decide(stage, policy=RetrainSpec(), corrected=corrected("2"))
+    assert (decision.action, decision.version, decision.corrects) == (Action.RECALIBRATE, "2", "1")
+    assert decision.reason.startswith("it has helped more than a training: the model is stale: a shift by the errors")
+    assert decide(stage, policy=RetrainSpec()) == decision
+    for days, action in ((6, Action.NOTHING), (7, Action.RETRAIN)):
+        verdict_of(stage, "decay", DAY + timedelta(days=days), staleness=STALE)
+        assert decide(stage, DAY + timedelta(days=days), policy=RetrainSpec()).action is action
+
+
+def test_correction_that_has_not_helped_leads_to_a_training_as_before(stage: Stage) -> None:
+    verdict_of(stage, "decay", staleness=STALE)
+    decision = decide(stage, policy=RetrainSpec(), corrected=corrected(None, "it has not helped"))
+    assert (decision.action, decision.trigger) == (Action.RETRAIN, Trigger.STALE)
+    assert decision.reason.endswith("(p = 0.001); no correction of the level: it has not helped more than a training")
+
+
+def test_level_is_corrected_where_a_training_would_not_follow_or_triage_says_so(stage: Stage) -> None:
+    verdict_of(stage, "decay", staleness=STALE)
+    decision = decide(stage, policy=RetrainSpec(), doubt=lambda: "too long a window", corrected=corrected("2"))
+    assert decision.reason == "it has helped: too long a window"
+    prior = {"kind": "prior_shift", "advice": "recalibrate", "reasons": ["the label has moved"], "sudden": True}
+    verdict_of(stage, "drift", DAY + timedelta(days=9), triage=prior)
+    decision = decide(stage, DAY + timedelta(days=9), policy=RetrainSpec(), corrected=corrected("3"))
+    assert (decision.action, decision.version) == (Action.RECALIBRATE, "3")
+    assert decision.reason.startswith("it has helped: inputs or predictions moved while the errors did not")
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "policy"),
+    [
+        ("ok", {}, RetrainSpec()),
+        ("decay", {"staleness": STALE}, RetrainSpec(recalibrate=False)),
+        ("decay", {"staleness": STALE, "triage": {"kind": "data_bug", "advice": "quarantine"}}, RetrainSpec()),
+        ("ok", {}, RetrainSpec(every_days=1)),
+    ],
+)
+def test_level_is_left_alone_where_nothing_accuses_it(
+    stage: Stage, kind: str, facts: dict[str, Any], policy: RetrainSpec
+) -> None:
+    stage.live("1", DAY - timedelta(days=9))
+    verdict_of(stage, kind, **facts)
+    asked = decide(stage, policy=policy, corrected=lambda why, in_place_of_training: pytest.fail(why))
+    assert asked.action is not Action.RECALIBRATE
+
+
+def test_correction_that_the_gate_refused_is_not_tried_again_at_once(stage: Stage) -> None:
+    stage.note("gate", "recalibration-0", "refused", DAY - timedelta(days=2))
+    verdict_of(stage, "decay", staleness=STALE)
+    decision = decide(stage, policy=RetrainSpec(), corrected=lambda why, in_place_of_training: pytest.fail(why))
+    assert decision.action is Action.RETRAIN
+
+
+def test_answer_about_a_correction_is_none_about_the_training_of_that_day(stage: Stage) -> None:
+    """A vain trial 20 days ago has made the wait 28 days; were it counted as worth it, 7 days would do."""
+    day = DAY - timedelta(days=20)
+    stage.note("gate", "training", "refused", day, saving=-0.1)
+    stage.note("gate", "recalibration-0", "promoted", day, saving=0.5)
+    stage.note("retraining", day.isoformat(), "retrain", day, trigger="harder")
+    verdict_of(stage, "decay")
+    assert "the wait is 28 days" in decide(stage, policy=RetrainSpec()).reason
+
+
+def test_age_of_a_corrected_champion_is_that_of_the_model_that_was_trained(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=40))
+    for version, corrects, days in (("2", "1", 20), ("3", "2", 10)):
+        day = DAY - timedelta(days=days)
+        stage.note("retraining", day.isoformat(), "recalibrate", day, version=version, corrects=corrects)
+        stage.live(version, day)
+    verdict_of(stage, "ok")
+    reason = decide(stage, policy=RetrainSpec(max_age_days=30)).reason
+    assert "the champion is 40 days old, 30 are allowed" in reason
+
+
+def test_former_champion_need_not_wait_as_a_training_does(stage: Stage) -> None:
+    def former(*, in_place_of_training: bool) -> Recall | None:
+        return None if in_place_of_training else Recall(version="1", reason="version 1 was better")
+
+    stage.note("retraining", "2013-02-20", "retrain", date(2013, 2, 20))
+    verdict_of(stage, "decay")
+    decision = decide(stage, policy=RetrainSpec(), former=former)
+    assert (decision.action, decision.version) == (Action.RECALL, "1")
+    assert decision.reason.startswith("version 1 was better: retrained on 2013-02-20, and the wait is 14 days")
+
+
 def test_former_champions_are_not_asked_where_nothing_is_to_be_done(stage: Stage) -> None:
     verdict_of(stage, "ok")
-    decision = decide(stage, policy=RetrainSpec(), former=lambda: pytest.fail("asked"))
+    decision = decide(stage, policy=RetrainSpec(), former=lambda in_place_of_training: pytest.fail("asked"))
     assert decision.action is Action.NOTHING
 
 
@@ -381,11 +480,13 @@ def labelled(
     slices: Sequence[SliceSpec] = SPEC.slices,
     features: Callable[[Columns], Columns] = no_feature,
     minutes: object = "100",
+    source: Source | None = None,
+    as_of: date = DAY + timedelta(days=1),
 ) -> Any:
     found = batch(0)
-    source = Fixed({DAY: found.astype(dict.fromkeys(ROWS.key, str)).assign(air_time=minutes)})
+    source = source or Fixed({DAY: found.astype(dict.fromkeys(ROWS.key, str)).assign(air_time=minutes)})
     return feedback(
-        DAY + timedelta(days=1),
+        as_of,
         source=source,
         lake=stage.lake,
         ledger=stage.ledger,
@@ -567,6 +668,40 @@ def test_undefined_metric_of_a_day_is_not_there_and_no_0(stage: Stage) -> None:
     errors = entry.payload["1"]
     assert isinstance(errors, dict)
     assert (errors["loss_name"], errors["metrics"]) == ("log loss", dict(result.metrics["1"]))
+
+
+@dataclass
+class Trickling:
+    """A source in which a label of each day comes four days late; cheap flights have the low ones."""
+
+    today: date = DAY
+
+    def is_ready(self, day: date) -> bool:
+        return day <= self.today
+
+    def read(self, day: date, columns: Sequence[str]) -> RawBatch:
+        found = batch(0, rows=4).astype(dict.fromkeys(ROWS.key, str))
+        late = None if self.today < day + timedelta(days=5) else "900"
+        return RawBatch(rows=found.assign(air_time=["100", "100", "100", late])[["_row", *columns]], broken=())
+
+
+def test_days_whose_labels_trickle_in_are_measured_when_they_are_complete(stage: Stage) -> None:
+    source = Trickling()
+    predictions = batch(0, rows=4)[["_key"]].assign(version="1", served=True, prediction=100.0)
+    days = [DAY + timedelta(days=number) for number in range(70)]
+    for day in days:
+        stage.lake.write("batches", day, batch(0, rows=4))
+        stage.lake.write("predictions", day, predictions, part=BATCH)
+        source.today = day
+        result = labelled(stage, source=source, as_of=day)
+    assert (result.day, result.labelled) == (days[-1] - timedelta(days=1 + 7), 4)
+    early, late = stage.lake.read("labels", DAY, days[20]), stage.lake.read("labels", days[55], days[-1])
+    assert set(early.groupby("_day").size()) == {3, 4}
+    assert set(late.groupby("_day").size()) == {4}
+    assert late["_day"].max() == result.day.isoformat()
+    before = len(stage.ledger.entries("labels")), stage.ledger.head("feedback")
+    assert labelled(stage, source=source, as_of=days[-1]) == result
+    assert (len(stage.ledger.entries("labels")), stage.ledger.head("feedback")) == before
 
 
 def test_labels_of_a_batch_that_has_been_taken_back_are_taken_back(stage: Stage) -> None:

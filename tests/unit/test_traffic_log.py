@@ -76,6 +76,9 @@ def test_line_says_what_was_predicted_by_whom_and_when(tmp_path: Path) -> None:
             "latency_ms": 2.0,
             "row": 0,
             "features": {"distance": 500.0, "seats": None, "carrier": "UA"},
+            "decided_by": "model",
+            "level": "full",
+            "effects": [],
             "at": "2026-01-02T03:04:05.000+00:00",
         }
     ]

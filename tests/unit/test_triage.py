@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trimtab.domain.binning import bins_of
 from trimtab.domain.broken_data import other_unit
-from trimtab.domain.change import COSTLY, change_point, have_grown
+from trimtab.domain.change import COSTLY, Levels, change_point, have_grown
 from trimtab.domain.counting import profile, profile_column
 from trimtab.domain.diagnosis import Advice, Bug, Evidence, Intake, Kind, Triage
 from trimtab.domain.drills import DRILLS, Batch, Target
@@ -20,7 +20,7 @@ from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, Profi
 from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.spec import MonitorSpec
 from trimtab.domain.triage import triage
-from trimtab.domain.verdict import Current, Status, Verdict
+from trimtab.domain.verdict import Current, Finding, Status, Verdict
 
 TARGET = Target(numeric=("size", "age"), categorical=("colour",), costly="size", harmless="age")
 DAYS = [(date(2013, 1, 1) + timedelta(days=number)).isoformat() for number in range(56 + 35 + 7)]
@@ -158,6 +158,44 @@ def test_growth_that_the_inputs_cannot_explain_is_concept_drift() -> None:
     assert "of which the inputs can explain" in mixed.reasons[-1]
 
 
+def test_missing_values_that_only_a_week_shows_are_a_surge_today() -> None:
+    """A day of a few rows may be within its limits, and yet must not be learnt from."""
+    missing = Finding(
+        kind="input",
+        signal="missing values of age",
+        horizon_days=7,
+        value=0.5,
+        expected=0.0,
+        limit=0.3,
+        flagged=True,
+        measure="missing",
+        column="age",
+    )
+    before = {day: counted(day_of(100 + number)) for number, day in enumerate(LIVE)}
+    gone = day_of(200)
+    ages = np.where(np.arange(1000) < 100, np.nan, np.asarray(gone.rows["age"], dtype=np.float64))
+    today = counted(replace(gone, rows={**gone.rows, "age": ages}))
+    for profile_of_today, bug in ((today, Bug.MISSING_SURGE), (counted(gone), None)):
+        evidence = Evidence(
+            day=DRILLED[0],
+            reference=reference(),
+            current=Current(profiles={**before, DRILLED[0]: profile_of_today}, errors={}),
+            verdict=Verdict(status=Status.DRIFT, findings=(missing,)),
+        )
+        assert triage(evidence).bug is bug
+
+
+@pytest.mark.parametrize(
+    ("predicted_by", "labelled_by", "stood", "followed"),
+    [(4.0, 1.0, True, False), (4.0, 3.0, False, True), (4.0, -3.0, True, False), (4.0, -5.0, False, False)],
+)
+def test_label_stands_where_it_moved_less_than_the_predictions_or_against_them(
+    predicted_by: float, labelled_by: float, stood: bool, followed: bool
+) -> None:
+    levels = Levels(predicted=predicted_by, bias=predicted_by - labelled_by)
+    assert (levels.label_stood, levels.label_followed) == (stood, followed)
+
+
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(-5, 5).filter(lambda step: abs(step) > 1e-3))
 def test_change_point_is_where_a_series_steps(before: int, after: int, step: float) -> None:
     assert change_point(np.array([0.0] * before + [step] * after)) == before
@@ -200,6 +238,41 @@ def test_other_unit_makes_an_ordinary_day_of_it(mean: float, sd: float, words: s
     days = [numbers(70 + 2 * np.sin(day), 10, seed=day) for day in range(56)]
     assert other_unit(days, numbers(mean, sd, seed=99)).startswith(words)
     assert bool(other_unit(days, numbers(mean, sd, seed=99))) == bool(words)
+
+
+@pytest.mark.parametrize("days", [5, 7])
+def test_unit_that_one_day_of_few_rows_does_not_tell_shows_in_the_days_since(days: int) -> None:
+    """A day whose own spread varies by as much as units do; today is within its limits, the days since are not."""
+    bins = {"size": ColumnBins(edges=tuple(np.arange(0.0, 401.0, 25.0))), PREDICTION: ColumnBins(edges=(0.0, 1.0))}
+
+    def day(number: int, scale: float) -> Profile:
+        random = np.random.default_rng(number)
+        size = random.normal(100, 20 * np.exp(random.normal(0, 0.3)), 24) * scale
+        return profile({"size": size, PREDICTION: random.uniform(0, 1, 24)}, bins)
+
+    frozen = Reference(bins=bins, days={name: day(number, 1.0) for number, name in enumerate(KNOWN)}, errors={})
+    names = [*LIVE, *DRILLED[:days]]
+    profiles = {name: day(100 + place, 2.54 if name in DRILLED else 1.0) for place, name in enumerate(names)}
+    week = Finding(
+        kind="input",
+        signal="mean of size",
+        horizon_days=7,
+        value=3.0,
+        expected=0.1,
+        limit=1.0,
+        flagged=True,
+        measure="mean",
+        column="size",
+    )
+    evidence = Evidence(
+        day=names[-1],
+        reference=frozen,
+        current=Current(profiles=profiles, errors={}),
+        verdict=Verdict(status=Status.DRIFT, findings=(week,)),
+    )
+    found = triage(evidence)
+    assert found.bug is Bug.UNIT_CHANGE
+    assert "inches and centimetres" in found.reasons[0]
 
 
 def test_days_that_differ_by_as_much_as_units_do_tell_no_unit() -> None:

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -27,11 +29,17 @@ from sqlalchemy import Engine
 from tests.doubles import FLIGHTS
 
 from trimtab.adapters.ledger_schema import migrate
+from trimtab.adapters.model_folder import load_folder
+from trimtab.adapters.replay_stores import FolderStores
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
+from trimtab.cli.release import described
+from trimtab.domain.guards import ArmTraffic
 from trimtab.domain.journal import Draft, Entry, Ledger, Stream
+from trimtab.domain.release import Routing
 from trimtab.domain.verdict import Finding, Status
 from trimtab.errors import NotFoundError
 from trimtab.ui import chart
+from trimtab.ui.evidence import GuardReader
 from trimtab.ui.history import Bounds, Marker, Measured, ModelHistory
 from trimtab.ui.pages import HEADERS, ago, number, source_hash
 from trimtab.ui.queries import ModelPage, StatusReader
@@ -222,6 +230,77 @@ def test_a_canary_shows_its_step_share_and_missing_evidence(world: World) -> Non
     assert "Waits for 50 requests that it has predicted." in text_of(world.get("/"))
 
 
+class Arms:
+    """Traffic that may have to be waited for."""
+
+    def __init__(self) -> None:
+        self.is_read = threading.Event()
+        self.looks = 0
+
+    def arms(self, _routing: Routing) -> dict[str, ArmTraffic]:
+        self.looks += 1
+        self.is_read.wait(30)
+        return {"2": ArmTraffic(requests=30)}
+
+
+def in_shadow(tmp_path: Path) -> FolderStores:
+    shutil.copytree(FLIGHTS, tmp_path / "models" / MODEL)
+    stores = FolderStores(load_folder(tmp_path / "models" / MODEL), tmp_path / "stores", str)
+    for subject, kind, payload in (
+        ("1", "requested", {}),
+        ("1", "approved", {}),
+        ("1", "live", {}),
+        ("1", "done", {}),
+        ("2", "requested", {"previous": "1"}),
+        ("2", "approved", {}),
+        ("2", "step", {"step": "shadow", "share": 0.0}),
+    ):
+        draft = Draft(stream="release", subject=subject, kind=kind, as_of=DAY, payload=payload)
+        stores.ledger.append(draft, after=stores.ledger.head("release"))
+    return stores
+
+
+def test_a_step_shows_what_its_guards_still_need_in_the_words_of_the_command_line(tmp_path: Path) -> None:
+    stores, arms = in_shadow(tmp_path), Arms()
+    stores.__dict__["traffic"] = arms
+    arms.is_read.set()
+    guards = GuardReader(lambda _: stores, wait_s=30)
+    response = ask(StatusReader(lambda: [tmp_path / "models"], lambda _: stores.ledger, guards.said), "/")
+    seen = text_of(response)
+    words = described(stores).partition("guards: ")[2].split("\n  ")
+    assert len(words) > 2
+    assert "failures: 0 of 30 rows failed, 0 of 0 of the champion; 270 more are needed" in words
+    assert f"Guards {' '.join(words)}" in seen
+
+
+def test_a_page_does_not_wait_for_a_log_that_takes_long_and_shows_what_is_known_the_next_time(tmp_path: Path) -> None:
+    stores, arms = in_shadow(tmp_path), Arms()
+    stores.__dict__["traffic"] = arms
+    guards = GuardReader(lambda _: stores, wait_s=0.1)
+    start = time.perf_counter()
+    for _ in range(5):
+        assert guards.said(MODEL, 7) is None
+    assert time.perf_counter() - start < 3
+    assert arms.looks <= 1, "a look that is under way is not begun again"
+    arms.is_read.set()
+    end = time.perf_counter() + 20
+    while guards.said(MODEL, 7) is None:
+        assert time.perf_counter() < end
+    assert guards.said(MODEL, 7).outcome == "wait"  # type: ignore[union-attr]
+
+
+def test_a_page_is_shown_although_the_guards_cannot_be_asked(tmp_path: Path) -> None:
+    stores = in_shadow(tmp_path)
+
+    def gone(_: str) -> FolderStores:
+        raise NotFoundError("no connection")
+
+    response = ask(StatusReader(lambda: [tmp_path / "models"], lambda _: stores.ledger, GuardReader(gone).said), "/")
+    assert response.status_code == 200
+    assert "Waits for 300 requests" in text_of(response)
+    assert "Guards" not in text_of(response)
+
+
 def test_a_new_champion_bakes_until_its_labelled_days_have_come(world: World) -> None:
     world.release("1", "requested", "approved", "live", day=date(2013, 4, 1))
     for day in (date(2013, 4, 1), date(2013, 4, 2), date(2013, 4, 3)):
@@ -272,6 +351,12 @@ def test_a_second_look_at_an_older_day_does_not_hide_the_latest(world: World) ->
         ),
         ("retrain", DAY, Level.WATCH, "The model errs more than it need. A retraining was started."),
         ("recall", DAY, Level.WATCH, "The model errs more than it need. A former champion is released again."),
+        (
+            "recalibrate",
+            DAY,
+            Level.WATCH,
+            "The model errs more than it need. The champion is released with its level corrected.",
+        ),
         ("nothing", DAY, Level.WATCH, "The model errs more than it need. The policy waits; see its reason below."),
     ],
 )

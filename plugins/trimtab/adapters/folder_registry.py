@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from trimtab.adapters.model_package import PackagedPredictor, digest, open_package
+from trimtab.adapters.model_package import PackagedPredictor, checked_package, digest, open_package
 from trimtab.adapters.whole_files import DRAFT, write_whole
-from trimtab.domain.ports import Alias, DescribedModel, Predictor, Training, TrainingRun
+from trimtab.domain.ports import Alias, DescribedModel, Package, Predictor, Training, TrainingRun
 from trimtab.errors import ModelIntegrityError, NotFoundError, RegistryUnavailableError
 
 KEPT_OPEN = 4
@@ -110,6 +110,11 @@ class FolderRegistry:
         run_id = _one(state["versions"], version, "Version")["run_id"]
         return str(_one(state["runs"], run_id, "Run")["digest"])
 
+    def package(self, version: str) -> Package:
+        """The files of a version."""
+        run_id = str(_one(self.state["versions"], version, "Version")["run_id"])
+        return checked_package(self._files(run_id), expected_digest=self.digest(version), name=f"run {run_id}")
+
     def load(
         self, *, version: str | None = None, run_id: str | None = None, expected_digest: str | None = None
     ) -> Predictor:
@@ -142,14 +147,16 @@ class FolderRegistry:
         return state
 
     def _open(self, run_id: str, expected_digest: str) -> PackagedPredictor:
+        return open_package(self._files(run_id), expected_digest=expected_digest, name=f"run {run_id}")
+
+    def _files(self, run_id: str) -> Package:
         folder = self._folder / run_id / "package"
         try:
-            files = {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != DRAFT}
+            return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != DRAFT}
         except OSError as exc:
             raise ModelIntegrityError(
                 f"Package of run {run_id} in {folder} cannot be read ({exc.strerror}). Register the model anew."
             ) from exc
-        return open_package(files, expected_digest=expected_digest, name=f"run {run_id}")
 
     def _save(self, state: State) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

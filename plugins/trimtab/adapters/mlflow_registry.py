@@ -165,6 +165,15 @@ class MlflowRegistry:
         with self._connection.answering():
             return str(self._client.get_model_version(self._model, version).tags.get(DIGEST, ""))
 
+    def package(self, version: str) -> Package:
+        """The files of a version.
+
+        Raises:
+            NotFoundError: If there is none.
+            ModelIntegrityError: If they are not those that were stored.
+        """
+        return self._open_version(version, None, model_package.checked_package)
+
     def load(
         self, *, version: str | None = None, run_id: str | None = None, expected_digest: str | None = None
     ) -> Predictor:

@@ -21,6 +21,7 @@ from trimtab.domain.feature_code import FeatureCode
 from trimtab.domain.metrics import FloatArray
 from trimtab.domain.ports import Fitted, Package
 from trimtab.domain.profiles import ColumnBins, Reference
+from trimtab.domain.recalibration import Calibration, calibration_of, corrected_bins, corrected_reference
 from trimtab.domain.spec import ModelSpec, Task
 from trimtab.errors import ModelIntegrityError, SpecError
 
@@ -28,6 +29,7 @@ ESTIMATOR_FILE = "estimator.skops"
 ENCODER_FILE = "encoder.json"
 REFERENCE_FILE = "reference.json"
 FILES = (ESTIMATOR_FILE, ENCODER_FILE, REFERENCE_FILE, FEATURE_FILE, SPEC_FILE)
+"""Of every package; one whose level has been corrected has CALIBRATION_FILE too."""
 
 TRUSTED_TYPES: Sequence[str] = (
     "functools.partial",
@@ -94,12 +96,12 @@ _bins_json = TypeAdapter(_Bins)
 class PackagedModel:
     """A model opened from its package, but for its estimator."""
 
-    def __init__(self, spec: ModelSpec, code: FeatureCode, reference: bytes) -> None:
+    def __init__(self, spec: ModelSpec, code: FeatureCode, reference: bytes, calibration: Calibration | None) -> None:
         """Put the parts together; `describe_package` is the usual way.
 
         The reference, a profile for each day of training, is parsed when it is asked for: serving never does.
         """
-        self._spec, self._code, self._reference_content = spec, code, reference
+        self._spec, self._code, self._reference_content, self._calibration = spec, code, reference, calibration
 
     @property
     def spec(self) -> ModelSpec:
@@ -108,13 +110,15 @@ class PackagedModel:
 
     @cached_property
     def reference(self) -> Reference:
-        """Its frozen drift reference."""
-        return _reference_json.validate_json(self._reference_content)
+        """Its frozen drift reference; predictions and errors are those after the correction, if it has one."""
+        trained = _reference_json.validate_json(self._reference_content)
+        return corrected_reference(trained, self._calibration) if self._calibration else trained
 
     @cached_property
     def bins(self) -> Mapping[str, ColumnBins]:
         """How the reference counts each column."""
-        return _bins_json.validate_json(self._reference_content).bins
+        trained = _bins_json.validate_json(self._reference_content).bins
+        return corrected_bins(trained, self._calibration.correction) if self._calibration else trained
 
     def features(self, rows: Columns) -> Columns:
         """Features (n each) of rows (n each)."""
@@ -126,7 +130,7 @@ class PackagedPredictor(PackagedModel):
 
     def __init__(self, model: PackagedModel, encoder: Encoder, estimator: Fitted) -> None:
         """Put the parts together; `open_package` is the usual way."""
-        super().__init__(model.spec, model._code, model._reference_content)  # noqa: SLF001  # of its own class
+        super().__init__(model.spec, model._code, model._reference_content, model._calibration)  # noqa: SLF001  # its own
         self._encoder, self._estimator = encoder, estimator
 
     def predict(self, rows: Columns) -> FloatArray:
@@ -136,7 +140,7 @@ class PackagedPredictor(PackagedModel):
     def predict_features(self, features: Columns) -> FloatArray:
         """Predictions (n,) for features (n each) that `features` has computed."""
         prediction: FloatArray = self._estimator.predict(self._encoder.matrix(features))
-        return prediction
+        return self._calibration.correction.apply(prediction) if self._calibration else prediction
 
 
 def _bare(estimator: Fitted) -> Any:
@@ -188,8 +192,8 @@ def digest(package: Package) -> str:
     return hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest()
 
 
-def describe_package(package: Package, *, expected_digest: str, name: str) -> PackagedModel:
-    """Open all but the estimator, after checking that the package is the one that was stored; `name` is for messages.
+def checked_package(package: Package, *, expected_digest: str, name: str) -> Package:
+    """The package, after checking that it is the one that was stored; `name` is for messages.
 
     Raises:
         ModelIntegrityError: If a file is missing or changed.
@@ -198,11 +202,22 @@ def describe_package(package: Package, *, expected_digest: str, name: str) -> Pa
     if missing or digest(package) != expected_digest:
         problem = f"lacks {', '.join(missing)}" if missing else "has other content than when it was registered"
         raise ModelIntegrityError(f"Package of {name} {problem}. It is not loaded; register the model anew.")
+    return package
+
+
+def describe_package(package: Package, *, expected_digest: str, name: str) -> PackagedModel:
+    """Open all but the estimator, after checking that the package is the one that was stored; `name` is for messages.
+
+    Raises:
+        ModelIntegrityError: If a file is missing or changed.
+    """
+    checked_package(package, expected_digest=expected_digest, name=name)
     spec = parse_spec(package[SPEC_FILE].decode(), f"{SPEC_FILE} of {name}")
     return PackagedModel(
         spec,
         load_feature_code(package[FEATURE_FILE], spec, f"{FEATURE_FILE} of {name}"),
         package[REFERENCE_FILE],
+        calibration_of(package),
     )
 
 

@@ -1,8 +1,8 @@
-"""What clients say became of an answer: labels, corrections, overrides, retries and clicks, durable as they arrive."""
+"""What clients say became of an answer: labels, decisions, corrections and so on, durable as they arrive."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ class Outcome:
     """Position in the request; None: all its rows."""
     kind: OutcomeKind
     value: float | str | None
-    """Of a label, a correction or an override: as the label's column would have it."""
+    """Of a label, a correction or an override: as the label's column would have it; of a decision: what was decided."""
     feedback_id: str = ""
     """The client's name of it. Of several under the same request, row, kind and name the last one counts."""
 
@@ -67,6 +67,10 @@ class FileOutcomeLog:
         for state, segments in self._segments.batches(partial(lake.last_number, TABLE)):
             lines = [line for segment in segments for line in parsed(whole_lines(segment), segment)]
             yield LogBatch(log=state.log, number=state.number, frames={TABLE: _frame(lines)})
+
+    def pending(self) -> Mapping[Table, pd.DataFrame]:
+        """Outcomes that may not be in the lake yet."""
+        return {TABLE: _frame(list(self._segments.lines()))}
 
 
 def _frame(lines: Sequence[Line]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SHAPES: dict[EventKind, str] = {
     "alarm": "square",
     "retrain": "circle",
+    "recalibration": "triangle-right",
     "promotion": "triangle-up",
     "refusal": "cross",
     "rollback": "triangle-down",

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -190,6 +190,12 @@ class SegmentFolder:
     def segments(self) -> list[Path]:
         """All segments that are there, by the moment they began."""
         return sorted(self.path.glob(f"*{SUFFIX}"))
+
+    def lines(self) -> Iterator[Line]:
+        """The lines of all segments that are there; one that is moved meanwhile is passed over."""
+        for segment in self.segments:
+            with suppress(FileNotFoundError):
+                yield from parsed(whole_lines(segment), segment)
 
     def batches(
         self,

@@ -13,6 +13,7 @@ from trimtab.domain.ports import (
     CollectableLog,
     Lake,
     LogSink,
+    MemoryTrial,
     Plotter,
     Registry,
     Source,
@@ -158,6 +159,13 @@ class Stores:
         from trimtab.adapters.sklearn_trainer import SklearnTrainer  # noqa: PLC0415
 
         return SklearnTrainer(self.folder)
+
+    @cached_property
+    def memory_trial(self) -> MemoryTrial:
+        """What a version needs of memory."""
+        from trimtab.adapters.memory_trial import ProcessMemoryTrial  # noqa: PLC0415
+
+        return ProcessMemoryTrial()
 
     @cached_property
     def features(self) -> Callable[[Columns], Columns]:

@@ -28,10 +28,12 @@ from trimtab.adapters.segment_files import (
     parsed,
     whole_lines,
 )
+from trimtab.domain.automation import Decider, Level
+from trimtab.domain.explanation import Effects
 from trimtab.domain.feature_code import FeatureValue
 from trimtab.domain.guards import ArmTraffic
 from trimtab.domain.latency import latency_bin
-from trimtab.domain.ports import LogBatch, LogSink
+from trimtab.domain.ports import LogBatch, LogSink, Table
 from trimtab.domain.release import Routing
 from trimtab.domain.sequential import Moments
 
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
 
 LoggedArm: TypeAlias = Literal["champion", "challenger", "shadow"]
 
-PREDICTION_COLUMNS = ("request_id", "row", "_key", "version", "arm", "served", "route", "prediction", "at")
+PREDICTION_COLUMNS = (
+    *("request_id", "row", "_key", "version", "arm", "served", "route", "prediction", "at"),
+    *("decided_by", "level", "effects"),
+)
 """Of the lake's `predictions`, part `online`: a row for each prediction that did not fail."""
 SERVED_COLUMNS = ("request_id", "row", "_key", "version", "arm", "route", "features", "error", "latency_ms", "at")
 """Of the lake's `served`: every line, with the features as JSON, since each version has its own."""
@@ -61,7 +66,7 @@ class PredictedRow:
     arm: LoggedArm
     """`shadow`: predicted beside the answer and never shown."""
     served: bool
-    """Whether this prediction is the one that was answered."""
+    """Whether this prediction is the one that counts for the row; a person who decides may not have seen it."""
     route: int
     """Ledger sequence of the routing that it followed."""
     prediction: float | None
@@ -73,6 +78,11 @@ class PredictedRow:
     """Position in the request, which outcomes name it by."""
     features: Mapping[str, FeatureValue] = field(default_factory=dict)
     """As that version saw them, of `trimtab.domain.feature_code.feature_rows`; empty: they could not be computed."""
+    decided_by: Decider = "model"
+    level: Level = "full"
+    """Of automation, that held for the row."""
+    effects: Effects = ()
+    """Why the version proposes what it does, if a person saw that."""
 
 
 class TrafficWriter:
@@ -197,6 +207,10 @@ class FileTrafficLog:
             lines = [line for segment in segments for line in parsed(whole_lines(segment), segment)]
             yield LogBatch(log=state.log, number=state.number, frames=_frames(lines))
 
+    def pending(self) -> Mapping[Table, pd.DataFrame]:
+        """Rows that may not be in the lake yet."""
+        return _frames(list(self._segments.lines()))
+
     def _read_on(self, moved: Collection[str]) -> None:
         here = [segment for segment in self._segments.segments if segment.name not in moved]
         self._seen = {segment.name: self._seen.get(segment.name, _Seen()) for segment in here}
@@ -251,6 +265,10 @@ def _frames(lines: Sequence[Line]) -> Mapping[Any, pd.DataFrame]:
             "_day": line["day"],
             "row": line.get("row", 0),
             "features": to_json(line.get("features", {})).decode(),
+            # A line of a service that did not know of levels.
+            "decided_by": line.get("decided_by", "model"),
+            "level": line.get("level", "full"),
+            "effects": to_json(line["effects"]).decode() if line.get("effects") else None,
         }
         for line in lines
     ]

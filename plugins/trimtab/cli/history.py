@@ -75,20 +75,23 @@ def load_day(day: date, stores: Stores) -> FeedbackResult:
 def judge_day(day: date, stores: Stores) -> Verdict:
     """Score, profile and judge a day that has been taken in."""
     spec, ports = stores.folder.spec, _ports(stores)
-    score(day, **ports, rows=spec.rows)
+    score(day, **ports, rows=spec.rows, slices=spec.slices)
     profile_batch(day, **ports, rows=spec.rows)
     return judge(day, **ports, monitor=spec.monitor)
 
 
 def decide_day(day: date, stores: Stores, *, recalls: bool = True) -> RetrainDecision:
-    """What the retraining policy says about a judged day; `recalls`: a former champion may be the answer."""
+    """What the retraining policy says about a judged day; `recalls`: a version without a training may be the answer."""
     spec = stores.folder.spec
     return watch(
         day,
         lake=stores.lake,
         ledger=stores.ledger,
         registry=stores.registry,
+        trainer=lambda: stores.trainer,
+        plotter=lambda: stores.plotter,
         rows=spec.rows,
+        slices=spec.slices,
         label=spec.label,
         gate=spec.gate,
         train=spec.train,

@@ -136,13 +136,16 @@ def predict(
         typer.Option(envvar="TRIMTAB_TOKEN_FILE", help="File with the token; that of `trimtab up` by default."),
     ] = None,
 ) -> None:
-    """Ask the prediction service, and print its answer as JSON; ends with 1 if a row has no prediction."""
+    """Ask the prediction service, and print its answer as JSON; ends with 1 if a row cannot be predicted."""
     from trimtab.serving.client import PredictionClient
 
     parsed = _parse_rows(rows or sys.stdin.read().splitlines())
     with PredictionClient(url or f"http://127.0.0.1:{_home().ports.serving}", _token(token_file)) as client:
         answer = client.predict(model, parsed)
     typer.echo(answer.model_dump_json(indent=2))
+    waits = sum(row.waits for row in answer.predictions)
+    if waits:
+        typer.echo(f"A person decides about {waits} of {len(answer.predictions)} rows.", err=True)
     for problem in answer.problems:
         complain(str(problem))
     if answer.problems:
@@ -277,6 +280,23 @@ def automation(
     stores, today = open_stores(model), utc_now().date()
     actor = getpass.getuser()
     typer.echo(change(stores, level, of=of, actor=actor, reason=reason, capacity=capacity, today=today))
+
+
+@app.command()
+def queue(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all cases as JSON.")] = False,
+) -> None:
+    """List the rows about which a person has to decide, the oldest first."""
+    from trimtab.cli import review
+    from trimtab.cli.release import open_stores
+
+    cases = review.cases_of(open_stores(model))
+    if as_json:
+        typer.echo(review.as_json(cases))
+    else:
+        review.show(cases)
 
 
 def _home() -> "Home":

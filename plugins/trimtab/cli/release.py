@@ -72,29 +72,18 @@ def described(stores: "Stores") -> str:
         words = " ".join(str(word) for word in (entry.kind, step, f"by {actor}" if actor else None) if word)
         moment = entry.recorded_at.isoformat(sep=" ", timespec="seconds")
         lines.append(f"{moment}  version {entry.subject} {words}: {entry.payload.get('reason', '')}")
-    if newest.state == "step":
-        lines += _said_by_guards(newest.version, newest.step, stores)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_said_by_guards(stores)])
 
 
-def _said_by_guards(version: str, name: str | None, stores: "Stores") -> tuple[str, ...]:
+def _said_by_guards(stores: "Stores") -> tuple[str, ...]:
     """What the guards of the present step would say now, with what they still need."""
-    from trimtab.stages.release import watch_step
-    from trimtab.stages.step_evidence import step_quality
+    from trimtab.stages.release import watch_present
 
     spec = stores.folder.spec
-    step = next((step for step in spec.release.steps if step.name == name), None)
-    if step is None:
-        return ()
-    report = watch_step(
-        version,
-        step,
-        spec=spec.release,
-        ledger=stores.ledger,
-        traffic=stores.traffic,
-        quality=step_quality(version, ledger=stores.ledger, lake=stores.lake, label=spec.label),
+    report = watch_present(
+        spec=spec.release, label=spec.label, ledger=stores.ledger, traffic=stores.traffic, lake=stores.lake
     )
-    return f"guards: {report.outcome}", *(f"  {reason}" for reason in report.reasons)
+    return (f"guards: {report.outcome}", *(f"  {reason}" for reason in report.reasons)) if report else ()
 
 
 def _act(action: str, model: str, reason: str, version: str) -> None:

@@ -125,6 +125,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 _COUNTS: Mapping[str, Callable[[Outcome], str]] = {
     "fits": lambda outcome: str(outcome.fits),
+    "recalibrations": lambda outcome: str(outcome.count("recalibration")),
     "promotions": lambda outcome: str(outcome.count("promotion")),
     "refusals": lambda outcome: str(outcome.count("refusal")),
     "rollbacks": lambda outcome: str(outcome.count("rollback")),

@@ -16,6 +16,7 @@ from trimtab.domain.journal import Entry, Ledger
 from trimtab.domain.metrics import LOSS_NAMES, losses
 from trimtab.domain.ports import BATCH
 from trimtab.domain.replaying import DayLoss, Event, EventKind, Outcome, PolicySpec
+from trimtab.domain.retraining import Action
 from trimtab.domain.verdict import Status
 
 OUTCOME_FILE = "outcome.json"
@@ -55,6 +56,11 @@ def _events(plan: Plan, policy: PolicySpec, ledger: Ledger) -> Sequence[Event]:
     """What the ledger says happened on the days of the replay."""
     found = [
         *(_event("retrain", entry, "reason") for entry in ledger.entries("training")),
+        *(
+            _event("recalibration", entry, "reason")
+            for entry in ledger.entries("retraining")
+            if entry.kind == Action.RECALIBRATE
+        ),
         *(_event("alarm", entry, "summary") for entry in ledger.entries("verdict") if entry.kind == Status.DECAY),
         *(_event("incident", entry, "reason") for entry in ledger.entries("incident")),
         *_release_events(ledger.entries("release")),

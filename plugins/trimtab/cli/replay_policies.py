@@ -100,7 +100,7 @@ def _live(day: date, plan: Plan, policy: PolicySpec, stores: PolicyStores) -> fl
         judge_day(day, stores)
         _bake(day, stores)
         if isinstance(policy.act, Verdicts):
-            # Without a gate nothing is compared, and so no former champion is either.
+            # Without a gate nothing is compared: neither a former champion nor one with its level corrected.
             _act(day, decide_day(day, stores, recalls=policy.ask_gate), policy, stores)
         elif isinstance(policy.act, Schedule) and _is_scheduled(day, policy.act, stores.ledger):
             _retrain(day, f"every {policy.act.days} days", policy, stores)
@@ -151,7 +151,7 @@ def _act(day: date, decision: RetrainDecision, policy: PolicySpec, stores: Polic
         open_incident(day, decision.reason, ledger=stores.ledger)
     elif decision.action is Action.RETRAIN:
         _retrain(day, decision.reason, policy, stores)
-    elif decision.action is Action.RECALL and decision.version is not None:
+    elif decision.version is not None:  # a recall, or a correction of the level
         _release(decision.version, day, decision.reason, policy, stores)
 
 

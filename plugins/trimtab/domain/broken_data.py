@@ -6,12 +6,15 @@ number in another unit.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
 
+from trimtab.domain.change import Change
 from trimtab.domain.diagnosis import Bug, Evidence
 from trimtab.domain.profiles import PREDICTION, ColumnProfile, Profile
+from trimtab.domain.verdict import HORIZONS, SOON
 
 SURGE = 0.05
 """Rise of the share of missing or new values that is a fault of the feed rather than of single rows."""
@@ -102,10 +105,11 @@ def _never_still(evidence: Evidence) -> list[str]:
 
 
 def _missing_surge(evidence: Evidence) -> tuple[Bug, list[str]] | None:
+    """Values are missing today, and by more than chance today or in the days with it."""
     today = evidence.today
     if today is None:
         return None
-    rising = {f.column for f in evidence.flagged("missing") if f.horizon_days == 1 and f.rising} - {PREDICTION}
+    rising = {f.column for f in evidence.flagged("missing") if f.rising} - {PREDICTION}
     if not rising:
         return None
     ordinary = evidence.ordinary
@@ -166,20 +170,47 @@ def _gone(name: str, evidence: Evidence, today: Profile) -> dict[str, float]:
 
 
 def _unit_change(evidence: Evidence) -> tuple[Bug, list[str]] | None:
-    today = evidence.today
-    if today is None:
+    """Today is an ordinary day in another unit, or, where a day tells too little, so are the days since the change.
+
+    What is ordinary the reference says, and, since the season moves on, the days before the change.
+    """
+    if evidence.today is None:
         return None
+    found = _other_units(evidence, evidence.moved_today("mean", "shares"), evidence.day)
+    if not found:
+        moved = {finding.column for finding in evidence.flagged("mean", "shares")} - {PREDICTION}
+        since = Change(evidence=evidence).since if moved else evidence.day
+        found = _other_units(evidence, sorted(moved), since) if since < evidence.day else []
+    return (Bug.UNIT_CHANGE, found) if found else None
+
+
+def _other_units(evidence: Evidence, names: Sequence[str], since: str) -> list[str]:
+    """The columns that since a day, for a week at most, are what as many days have been before, in another unit."""
+    profiles = evidence.current.profiles
+    last = [day for day in sorted(profiles) if day >= since][-SOON:]
+    before = [profiles[day] for day in sorted(profiles) if day < since][-max(HORIZONS) :]
+    reference = [evidence.reference.days[day] for day in sorted(evidence.reference.days)]
     reasons = []
-    for name in evidence.moved_today("mean", "shares"):
-        days = [day.columns[name] for day in evidence.reference.days.values()]
-        now = today.columns[name]
-        words = other_unit(days, now) if now.moments else ""
-        if words:
-            usual = evidence.ordinary.columns[name]
-            reasons.append(
-                f"{name}: mean {usual.mean:.3g} to {now.mean:.3g}, sd {usual.sd:.3g} to {now.sd:.3g}, {words}"
-            )
-    return (Bug.UNIT_CHANGE, reasons) if reasons else None
+    for name in names:
+        now = _sum([profiles[day].columns[name] for day in last])
+        for days in (reference, before) if now.moments else ():
+            usual = _in_a_row([day.columns[name] for day in days], len(last))
+            words = other_unit(usual, now)
+            if words:
+                whole = _sum([day.columns[name] for day in days])
+                reasons.append(
+                    f"{name}: mean {whole.mean:.3g} to {now.mean:.3g}, sd {whole.sd:.3g} to {now.sd:.3g}, {words}"
+                )
+                break
+    return reasons
+
+
+def _in_a_row(columns: Sequence[ColumnProfile], days: int) -> Sequence[ColumnProfile]:
+    return [_sum(columns[end - days : end]) for end in range(days, len(columns) + 1)]
+
+
+def _sum(columns: Sequence[ColumnProfile]) -> ColumnProfile:
+    return reduce(lambda a, b: a + b, columns)
 
 
 def other_unit(days: Sequence[ColumnProfile], now: ColumnProfile) -> str:

@@ -199,8 +199,13 @@ class Levels:
 
     @property
     def label_stood(self) -> bool:
-        """Whether the label has moved by less than half as much as the predictions, be it their way or not."""
-        return abs(self.labelled) <= abs(self.predicted) / 2
+        """Whether the label has moved by less than half as much as the predictions, or by less the other way.
+
+        A label that moves the way of the predictions may be what they have followed. What moves both at once, as the
+        weather does, leaves the smaller of two movements in different directions with what has stood.
+        """
+        same = self.labelled * self.predicted > 0
+        return abs(self.labelled) <= abs(self.predicted) / (2 if same else 1)
 
     @property
     def in_words(self) -> str:

@@ -58,10 +58,10 @@ def compare(
     weights = windows * series.rows if windows.ndim == 3 else windows[:, :, None] * series.rows  # noqa: PLR2004
     rows = weights.sum(axis=1)
     safe = np.where(rows > 0, rows, 1)
-    mix = np.einsum("wds,dt->wst", weights, np.eye(len(null.expected))[types]) / safe[:, :, None]
+    mix = (weights.transpose(0, 2, 1) @ np.eye(len(null.expected))[types]) / safe[:, :, None]
     days = np.maximum(np.square(rows) / np.where(rows > 0, np.square(weights).sum(axis=1), 1), 1)
     expected = np.einsum("wst,tsb->wsb", mix, null.expected)
-    means = np.einsum("wds,dsb->wsb", weights, series.means) / safe[:, :, None]
+    means = _summed(weights, series.means) / safe[:, :, None]
     difference = null.scale(means) - null.scale(expected)
     squared = np.square(difference).sum(axis=-1)
 
@@ -100,12 +100,18 @@ def without_furthest_day(null: Null, series: Series, types: NDArray[np.intp], wi
     """
     weights = windows[:, :, None] * series.rows
     off = null.scale(series.means) - null.scale(null.expected)[types]
-    way = np.einsum("wds,dsb->wsb", weights, off)
+    way = _summed(weights, off)
     reached = np.where(weights > 0, np.einsum("wsb,dsb->wds", way, off) * weights, -np.inf)
     furthest = np.arange(windows.shape[1])[:, None] == reached.argmax(axis=1)[:, None, :]
     several = (weights > 0).sum(axis=1, keepdims=True) > 1
     rest: FloatArray = windows[:, :, None] * ~(furthest & several)
     return rest
+
+
+def _summed(weights: FloatArray, values: FloatArray) -> FloatArray:
+    """Values (d, s, b) by weights (w, d, s), summed over the days: (w, s, b), as products of matrices."""
+    summed: FloatArray = (weights.transpose(2, 0, 1) @ values.transpose(1, 0, 2)).transpose(1, 0, 2)
+    return summed
 
 
 def _day_limit(null: Null, alpha: float | FloatArray) -> FloatArray:

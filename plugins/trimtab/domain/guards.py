@@ -18,6 +18,7 @@ import numpy as np
 
 from trimtab.domain.interaction import Interaction, InteractionKind
 from trimtab.domain.latency import bins_of_ratio, quantile_bin, quantile_ms
+from trimtab.domain.memory import MemoryEvidence
 from trimtab.domain.sequential import (
     Interval,
     Moments,
@@ -104,6 +105,8 @@ class StepEvidence:
     shadow: tuple[Moments, Moments] | None = None
     """Predictions of champion and challenger in the shadow step; None: there was none before this step."""
     quality: Quality = field(default_factory=Quality)
+    memory: MemoryEvidence | str = "not measured"
+    """What both versions need, or why that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +228,19 @@ def _slower(
     return log_evidence(slow_new, slow_old, _share(sum(old.values()), sum(new.values())))
 
 
+def _memory(evidence: StepEvidence, bar: _Bar) -> GuardReport:
+    """What each version needs, measured by itself before the first step."""
+    ratio, found = bar.spec.memory_ratio, evidence.memory
+    if ratio is None:
+        return GuardReport(outcome="pass", reasons=())
+    if isinstance(found, str):
+        return GuardReport(outcome="wait", reasons=(f"memory: {found}",))
+    words = f"memory: {found.challenger.sentence} against {found.champion.sentence}"
+    if found.exceeds(ratio):
+        return GuardReport(outcome="trip", reasons=(f"{words}, more than {ratio:g} x is not allowed",))
+    return GuardReport(outcome="pass", reasons=(words,))
+
+
 def _outputs(evidence: StepEvidence, bar: _Bar) -> GuardReport:
     """Whether the challenger predicts in the canary as in the shadow, beside the champion on the same traffic."""
     old, new = evidence.champion.outputs, evidence.challenger.outputs
@@ -298,4 +314,11 @@ def _share(others: int, own: int) -> float:
     return own / (own + others) if own + others else 0.0
 
 
-GUARDS: Sequence[Callable[[StepEvidence, _Bar], GuardReport]] = (_failures, _latency, _outputs, _losses, _interactions)
+GUARDS: Sequence[Callable[[StepEvidence, _Bar], GuardReport]] = (
+    _failures,
+    _latency,
+    _memory,
+    _outputs,
+    _losses,
+    _interactions,
+)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from trimtab.domain.journal import Entry, JsonValue
 
 InteractionKind: TypeAlias = Literal["correction", "override", "retry", "click"]
-OutcomeKind: TypeAlias = Literal["label", "correction", "override", "retry", "click"]
+OutcomeKind: TypeAlias = Literal["label", "decision", "correction", "override", "retry", "click"]
+OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 INTERACTION_KINDS: tuple[InteractionKind, ...] = ("correction", "override", "retry", "click")
 FIELD = "interaction"
 """Where a version's interactions stand in a feedback entry."""

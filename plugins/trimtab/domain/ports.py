@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from trimtab.domain.columns import Columns, Encoder
     from trimtab.domain.guards import ArmTraffic
+    from trimtab.domain.memory import MemoryUse
     from trimtab.domain.metrics import Errors, FloatArray
     from trimtab.domain.profiles import ColumnBins, Reference
     from trimtab.domain.release import Routing
@@ -24,7 +25,7 @@ BATCH = "batch"
 """Part of the predictions that were made for whole batches."""
 Severity = Literal["critical", "warning", "info"]
 Package: TypeAlias = Mapping[str, bytes]
-"""Files of a trained model by name: estimator, feature code, spec, encoder and reference."""
+"""Files of a trained model by name: estimator, feature code, spec, encoder, reference; its correction, if any."""
 
 
 class Lake(Protocol):
@@ -47,6 +48,9 @@ class Lake(Protocol):
         """Rows of the days first to last, both included, in the order they were written.
 
         As of a version of the table if that is given; empty and without columns if the table does not exist.
+
+        Raises:
+            NotFoundError: If the table can no longer be read as of that version.
         """
         ...
 
@@ -91,6 +95,10 @@ class CollectableLog(Protocol):
 
     def batches(self, lake: LogSink) -> Iterator[LogBatch]:
         """What is not in the lake yet; a batch is forgotten when the next one is asked for. One caller at a time."""
+        ...
+
+    def pending(self) -> Mapping[Table, pd.DataFrame]:
+        """What may not be in the lake yet, by table; a batch that is on its way is here, and may be there too."""
         ...
 
 
@@ -289,6 +297,15 @@ class Registry(Protocol):
         """
         ...
 
+    def package(self, version: str) -> Package:
+        """The files of a version.
+
+        Raises:
+            NotFoundError: If there is none.
+            ModelIntegrityError: If they are not those that were stored.
+        """
+        ...
+
     def load(
         self, *, version: str | None = None, run_id: str | None = None, expected_digest: str | None = None
     ) -> Predictor:
@@ -341,6 +358,18 @@ class Plotter(Protocol):
 
     def probabilities(self, y_true: FloatArray, y_pred: FloatArray, *, label: str) -> bytes:
         """Histograms of the predicted probability (n,) where the label is 0 and where it is 1."""
+        ...
+
+
+class MemoryTrial(Protocol):
+    """Finds out how much memory a version needs."""
+
+    def measure(self, package: Package, rows: Columns) -> MemoryUse:
+        """Of a process of its own that opens the package and predicts the rows (n each) again and again.
+
+        Raises:
+            MemoryTrialError: If it does not get through.
+        """
         ...
 
 

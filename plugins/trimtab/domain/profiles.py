@@ -5,8 +5,8 @@ be compared, and a week is the sum of its days, without reading a row again.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
 
@@ -18,6 +18,8 @@ from trimtab.errors import DataContractError
 
 PREDICTION = "prediction"
 """Name under which the prediction is profiled beside the features."""
+SLICE_ROWS = 100
+"""Rows of a day from which on the means of a slice are judged: their standard error is a tenth of the spread."""
 LARGEST = 1e150
 """Numbers beyond it count as infinite: their squares are no longer numbers."""
 
@@ -207,6 +209,8 @@ class Profile:
     columns: dict[str, ColumnProfile]
     slices: dict[str, "Profile"] = field(default_factory=dict)
     """'slicing=value': profile of these rows on the coarser bins, without slices of its own."""
+    slice_means: dict[str, dict[str, tuple[int, float]]] = field(default_factory=dict)
+    """'slicing=value': finite numbers and mean of each numeric column, of slices that are large enough to be judged."""
     format_version: Literal[1] = 1
 
     def __add__(self, other: "Profile") -> "Profile":
@@ -221,7 +225,26 @@ class Profile:
         both = {**self.slices, **other.slices}
         for name in self.slices.keys() & other.slices.keys():
             both[name] = self.slices[name] + other.slices[name]
-        return Profile(rows=self.rows + other.rows, columns=columns, slices=dict(sorted(both.items())))
+        return Profile(
+            rows=self.rows + other.rows,
+            columns=columns,
+            slices=dict(sorted(both.items())),
+            slice_means=_together(self.slice_means, other.slice_means),
+        )
+
+    @property
+    def summarised(self) -> "Profile":
+        """The same with the means of the large slices in the place of their profiles, which are many times larger."""
+        large = {name: one.columns for name, one in self.slices.items() if one.rows >= SLICE_ROWS}
+        means = {
+            slice_name: {
+                name: (column.moments.rows, column.mean)
+                for name, column in columns.items()
+                if column.moments and column.moments.rows
+            }
+            for slice_name, columns in large.items()
+        }
+        return replace(self, slices={}, slice_means=means)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +261,18 @@ class Reference:
 def total(profiles: Sequence[Profile]) -> Profile:
     """The sum of at least one profile."""
     return reduce(lambda a, b: a + b, profiles)
+
+
+def _together(
+    first: Mapping[str, dict[str, tuple[int, float]]], second: Mapping[str, dict[str, tuple[int, float]]]
+) -> dict[str, dict[str, tuple[int, float]]]:
+    """Means of the slices of both sets of rows."""
+    both = {name: dict(first.get(name, {})) for name in sorted({*first, *second})}
+    for slice_name, means in second.items():
+        for name, (rows, mean) in means.items():
+            known, before = both[slice_name].get(name, (0, 0.0))
+            both[slice_name][name] = (known + rows, (known * before + rows * mean) / (known + rows))
+    return both
 
 
 def _known(*values: float | None) -> Iterable[float]:

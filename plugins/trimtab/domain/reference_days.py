@@ -57,13 +57,10 @@ def _findings(group: Signals, alpha: FloatArray, spec: MonitorSpec) -> list[Find
         return [_unknown(group, position, name, horizon) for position, name in names for horizon in group.horizons]
     last = len(group.days) - 1
     found = judged(group, alpha, spec, ends=range(max(0, last - QUIET_DAYS), last + 1))
-    before = {
-        name: any(_beyond(one, one_sided=group.one_sided)[:-1, position].any() for one in found.values())
-        for position, name in enumerate(group.names)
-    }
+    known = np.any([_beyond(one, one_sided=group.one_sided)[:-1].any(axis=0) for one in found.values()], axis=0)
     return [
-        _finding(group, position, horizon, found[horizon], begins=not before[name])
-        for position, name in enumerate(group.names)
+        _finding(group, position, horizon, found[horizon], begins=not known[position])
+        for position in range(len(group.names))
         for horizon in group.horizons
     ]
 
@@ -197,14 +194,16 @@ def _kind(measure: Measure, name: str) -> SignalKind:
         return "error"
     if measure == "rows":
         return "volume"
+    if measure == "slice_mean":
+        return "slice"
     return "prediction" if name == PREDICTION else "input"
 
 
 def _signal(measure: Measure, name: str) -> str:
     if measure in ("loss", "rows"):
         return f"{measure} of {name}" if name else {"loss": "mean loss", "rows": "number of rows"}[measure]
-    words = {"mean": "mean", "shares": "distribution", "missing": "missing values", "new": "new values"}
-    return f"{words[measure]} of {name}"
+    words = {"shares": "distribution", "missing": "missing values", "new": "new values"}
+    return f"{words.get(measure, 'mean')} of {name}"
 
 
 def _status(findings: Sequence[Finding]) -> Status:

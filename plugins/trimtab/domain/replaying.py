@@ -83,7 +83,7 @@ POLICIES: Mapping[str, PolicySpec] = MappingProxyType(
 COMPARED = ("static", "monthly", "triggered", "guarded")
 """What is compared if nothing else is asked for."""
 
-EventKind = Literal["retrain", "promotion", "refusal", "rollback", "alarm", "incident"]
+EventKind = Literal["retrain", "recalibration", "promotion", "refusal", "rollback", "alarm", "incident"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
+from trimtab.domain.journal import Entry
 from trimtab.domain.spec import RetrainSpec
 from trimtab.domain.verdict import Status
 
@@ -19,6 +20,8 @@ class Action(StrEnum):
     RETRAIN = "retrain"
     RECALL = "recall"
     """Release a former champion again."""
+    RECALIBRATE = "recalibrate"
+    """Release the champion with its level corrected."""
     INCIDENT = "incident"
     NOTHING = "nothing"
 
@@ -70,12 +73,18 @@ class Situation:
     """Why a training would not mend that the errors have a direction."""
     release_open: bool
     """Whether a release is on its way."""
+    level: str = ""
+    """What triage says where the level alone has moved; empty where it has not."""
     retrained: Sequence[date]
     """Days of earlier retrainings, ascending."""
+    recalibrated: Sequence[date] = ()
+    """Days on which the champion's level was corrected, ascending; they cost no training."""
+    refused: Sequence[date] = ()
+    """Days on which the gate refused a correction."""
     trials: Sequence[Trial]
     """What those that were trainings have come to, in their order."""
     trained_on: date | None
-    """Day that the champion was trained on."""
+    """Day that the champion was trained on, whatever has been corrected since."""
     training_days: int
     """Days of window and hold-out of a training; of a champion that had fewer to learn from, those."""
 
@@ -89,7 +98,9 @@ class RetrainDecision:
     trigger: Trigger | None = None
     """What asked for the training, if one is begun."""
     version: str | None = None
-    """The version that is recalled."""
+    """The version that is recalled, or has its level corrected."""
+    corrects: str | None = None
+    """The version whose level it corrects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +129,46 @@ def decide_retraining(situation: Situation, spec: RetrainSpec) -> RetrainDecisio
         wish = _Wish(trigger=Trigger.DRIFT, reason=moved, wait_days=_trial_wait(situation, spec))
         return _unless_busy(situation, spec, wish)
     return RetrainDecision(action=Action.NOTHING, reason=situation.doubt or situation.summary)
+
+
+def accusation(situation: Situation, spec: RetrainSpec) -> str:
+    """Why a version that costs no training is tried; empty where nothing accuses the champion, or it is new.
+
+    Such a version takes neither a part of the month's budget nor a trial's wait, only the cooldown: what was changed
+    last must be seen for a while.
+    """
+    if situation.blocked or situation.broken or situation.release_open:
+        return ""
+    changes = [*situation.retrained, *situation.recalibrated]
+    if any((situation.as_of - day).days < spec.cooldown_days for day in changes):
+        return ""
+    if situation.stale:
+        return f"the model is stale: {situation.stale}"
+    return f"the errors have grown: {situation.summary}" if situation.grown else situation.level
+
+
+def may_correct(situation: Situation, spec: RetrainSpec) -> bool:
+    """Whether the policy has corrections, and the gate has refused none within the cooldown."""
+    refused = any((situation.as_of - day).days < spec.cooldown_days for day in situation.refused)
+    return spec.recalibrate and not refused
+
+
+def trained_on(version: str | None, released: Sequence[Entry], decided: Sequence[Entry]) -> date | None:
+    """Day that the model of a version was trained on; a corrected one is the model of the version that it corrects.
+
+    Args:
+        version: Of the registered model.
+        released: The stream `release`: a version is trained on the day of its first request.
+        decided: The stream `retraining`.
+    """
+    corrects = {entry.payload["version"]: entry.payload["corrects"] for entry in decided if _corrects(entry)}
+    while version in corrects:
+        version = str(corrects[version])
+    return next((entry.as_of for entry in released if entry.subject == version and entry.kind == "requested"), None)
+
+
+def _corrects(entry: Entry) -> bool:
+    return entry.kind == Action.RECALIBRATE
 
 
 def patience(trials: Sequence[Trial]) -> float:
@@ -205,10 +256,15 @@ def _unless_busy(situation: Situation, spec: RetrainSpec, wish: _Wish) -> Retrai
         )
     if situation.release_open:
         return RetrainDecision(action=Action.NOTHING, reason=f"a release is on its way ({wish.reason})")
-    recent = [day for day in situation.retrained if (situation.as_of - day).days < wish.wait_days]
-    if recent:
-        return RetrainDecision(
-            action=Action.NOTHING,
-            reason=f"retrained on {recent[-1]}, and the wait is {wish.wait_days:.0f} days ({wish.reason})",
-        )
+    waits = [
+        ("retrained", situation.retrained, wish.wait_days),
+        ("recalibrated", situation.recalibrated, min(wish.wait_days, spec.cooldown_days)),
+    ]
+    for done, days, wait in waits:
+        recent = [day for day in days if (situation.as_of - day).days < wait]
+        if recent:
+            return RetrainDecision(
+                action=Action.NOTHING,
+                reason=f"{done} on {recent[-1]}, and the wait is {wait:.0f} days ({wish.reason})",
+            )
     return RetrainDecision(action=Action.RETRAIN, reason=wish.reason, trigger=wish.trigger)

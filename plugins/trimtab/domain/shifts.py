@@ -26,9 +26,9 @@ def shift(evidence: Evidence) -> Triage:
     change = Change(evidence=evidence)
     if change.errors or change.moved:
         return next(found for name in NAMES if (found := name(change)))
-    volume = evidence.flagged("rows")
-    if volume:
-        return Triage(kind=Kind.UNKNOWN, sudden=True, advice=Advice.NOTE, reasons=tuple(largest(volume)))
+    other = evidence.flagged("rows", "slice_mean")
+    if other:
+        return Triage(kind=Kind.UNKNOWN, sudden=True, advice=Advice.NOTE, reasons=tuple(largest(other)))
     return Triage(kind=Kind.NOTHING)
 
 

@@ -1,14 +1,14 @@
 """What is measured of a model's days, and the days that it is compared with.
 
 Of each column the mean, the shares of at most twenty bins, missing values and new values; beside them the number of
-rows, and the loss of all rows and of each slice. There are two references: the frozen one of the model version, and the
-trailing one, the days before those that are judged.
+rows, the means within large slices, and the loss of all rows and of each slice. There are two references: the frozen
+one of the model version, and the trailing one, the days before those that are judged.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TypeAlias
 
@@ -102,8 +102,35 @@ def input_signals(reference: Reference, current: Current, spec: MonitorSpec) -> 
     trailing, latest = _split(days)
     if len(trailing) >= MIN_TRAILING_DAYS:
         before = {day: current.profiles[day] for day in trailing}
-        groups += _columns(bins, before, {day: current.profiles[day] for day in latest}, "trailing")
+        now = {day: current.profiles[day] for day in latest}
+        groups += _columns(bins, before, now, "trailing")
+        groups += _slices(bins, before, now, whole=sum(len(group.names) for group in groups))
     return groups
+
+
+def _slices(
+    bins: Mapping[str, ColumnBins], before: Mapping[str, Profile], now: Mapping[str, Profile], whole: int
+) -> list[Signals]:
+    """Means of the numbers in large slices. However many there are, all together have half of the budget at most."""
+    seen = Counter((name, part) for day in before.values() for part, means in day.slice_means.items() for name in means)
+    pairs = sorted(pair for pair, days in seen.items() if days >= MIN_TRAILING_DAYS and pair[0] in bins)
+    if not pairs:
+        return []
+    units = {name: _unit(list(before.values()), name) for name in {name for name, _ in pairs}}
+
+    def means(profiles: Mapping[str, Profile]) -> tuple[Days, Series]:
+        days = sorted(profiles)
+        found = np.array(
+            [[profiles[day].slice_means.get(part, {}).get(name, (0, 0.0)) for name, part in pairs] for day in days],
+            dtype=np.float64,
+        )
+        centre, spread = np.array([units[name] for name, _ in pairs]).T
+        standard = np.where(found[:, :, 0] > 0, (found[:, :, 1] - centre) / spread, 0.0)
+        return days, Series(means=standard[:, :, None], rows=found[:, :, 0])
+
+    names = [f"{name} where {part}" for name, part in pairs]
+    group = _signals("slice_mean", "trailing", names, means(before), means(now), [1.0] * len(names))
+    return [replace(group, weights=np.full(len(names), min(1.0, whole / len(names))))]
 
 
 def _split(days: Days) -> tuple[Days, Days]:
@@ -161,6 +188,7 @@ def _signals(
 ) -> Signals:
     scales: Mapping[Measure, Scale] = {
         "mean": identity,
+        "slice_mean": identity,
         "shares": root_shares,
         "missing": arcsine,
         "new": arcsine,

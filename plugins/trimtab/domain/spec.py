@@ -148,7 +148,8 @@ class LabelSpec(Section):
 
     column: str = Field(description="Numeric column of the source; never part of a row.")
     delay_days: Annotated[int, Field(ge=1, le=366)] = Field(
-        1, description="Labels of day D arrive with the batch of day D + delay_days."
+        1,
+        description="Labels of day D are due with the batch of day D + delay_days; if they are late, days wait.",
     )
     task: Task = Field("regression", description="Predict the number; or, binary, the probability of a 1.")
     above: float | None = Field(
@@ -300,6 +301,11 @@ class GuardsSpec(Section):
     latency_ratio: Annotated[float, Field(gt=1)] = Field(
         1.5, description="Times that the challenger may take as long as the champion, in the median and in the tail."
     )
+    memory_ratio: Annotated[float, Field(gt=1)] | None = Field(
+        1.5,
+        description="Times the memory of the champion that the challenger may need: of a process that opens it and "
+        "predicts, libraries and all. null: it is not measured.",
+    )
     output_shift: Annotated[float, Field(gt=0)] = Field(
         0.5,
         description="Change of the mean difference between the predictions of the two versions from the shadow to the "
@@ -393,6 +399,11 @@ class RetrainSpec(Section):
     on_drift: bool = Field(
         default=False,
         description="A trial also where only inputs or predictions have moved, for labels that come late.",
+    )
+    recalibrate: bool = Field(
+        default=True,
+        description="Where the level alone is off, release the champion with its level corrected before anything is "
+        "trained, if the gate lets it.",
     )
     max_per_month: Annotated[int, Field(ge=1)] = Field(4, description="Retrainings within 30 days.")
     max_age_days: Annotated[int, Field(ge=1)] | None = Field(None, description="Retrain at this age anyway.")

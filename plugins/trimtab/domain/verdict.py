@@ -14,8 +14,8 @@ HORIZONS = (1, 7, 28)
 SOON = 7
 """A verdict about the errors is due when this horizon can be judged; the longest may still be filling."""
 
-SignalKind = Literal["input", "prediction", "volume", "error"]
-Measure = Literal["mean", "shares", "missing", "new", "rows", "loss"]
+SignalKind = Literal["input", "prediction", "slice", "volume", "error"]
+Measure = Literal["mean", "shares", "missing", "new", "slice_mean", "rows", "loss"]
 View = Literal["frozen", "trailing"]
 
 
@@ -51,7 +51,7 @@ class Finding:
     view: View = "frozen"
     measure: Measure = "loss"
     column: str = ""
-    """Feature, 'prediction', or slice; empty for all rows."""
+    """Feature, 'prediction', or slice, or both as 'distance where carrier=UA'; empty for all rows."""
     power: float | None = None
     """Probability of a finding, were the smallest shift that matters there."""
     rising: bool = True

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 class RetrainBranchOperator(BaseBranchOperator):
     """Ask the retraining policy about a day's verdict and follow the branch of its action.
 
-    Where a training would be the answer, former champions are tried first on the last labelled days; where a stale
-    model asks for it, also whether the window of a training is short enough to follow.
+    Where a training would be the answer, or would be if it had not to wait, former champions are tried first on the
+    last labelled days, then the champion with its level corrected, which is put to the gate. Where a stale model asks
+    for it, also whether the window of a training is short enough to follow.
 
     Args:
         model: Name of the model folder.
         as_of: ISO day of the verdict, templated.
         retrain: Task id to follow for a retraining.
-        recall: Task id to follow to release a former champion again.
+        release: Task id to follow to release a version that needs no training: a former champion, or the champion with
+            its level corrected.
         incident: Task id to follow for an incident.
 
     XCom: action, reason and version under the key `decision`. Every decision, also "nothing", is in the ledger.
@@ -32,10 +34,16 @@ class RetrainBranchOperator(BaseBranchOperator):
 
     template_fields: ClassVar[tuple[str, ...]] = ("model", "as_of")  # type: ignore[misc]
 
-    def __init__(self, *, model: str, as_of: Any, retrain: str, recall: str, incident: str, **kwargs: Any) -> None:
+    def __init__(self, *, model: str, as_of: Any, retrain: str, release: str, incident: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model, self.as_of = model, as_of
-        self.branches = {"retrain": [retrain], "recall": [recall], "incident": [incident], "nothing": []}
+        self.branches = {
+            "retrain": [retrain],
+            "recall": [release],
+            "recalibrate": [release],
+            "incident": [incident],
+            "nothing": [],
+        }
 
     def choose_branch(self, context: "Context") -> list[str]:
         """Call the stage `watch`; the task ids to follow."""
@@ -49,7 +57,10 @@ class RetrainBranchOperator(BaseBranchOperator):
                 lake=stores.lake,
                 ledger=stores.ledger,
                 registry=stores.registry,
+                trainer=lambda: stores.trainer,
+                plotter=lambda: stores.plotter,
                 rows=spec.rows,
+                slices=spec.slices,
                 label=spec.label,
                 gate=spec.gate,
                 train=spec.train,

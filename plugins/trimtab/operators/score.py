@@ -24,7 +24,14 @@ class ScoreOperator(ModelOperator):
         from trimtab.stages.score import score  # noqa: PLC0415
 
         spec = stores.folder.spec
-        result = score(day, lake=stores.lake, ledger=stores.ledger, registry=stores.registry, rows=spec.rows)
+        result = score(
+            day,
+            lake=stores.lake,
+            ledger=stores.ledger,
+            registry=stores.registry,
+            rows=spec.rows,
+            slices=spec.slices,
+        )
         if result.champion is None:
             raise AirflowSkipException(f"Model {self.model!r} has no champion yet. Run {self.model}.train first.")
         return as_json(result)

@@ -60,7 +60,7 @@ def create_app(
         tokens: Who may ask.
         refresh_s: Seconds between two looks at the ledger.
         load_first_s: If not 0, the service answers nothing before it has loaded what is released, unless ledger or
-            registry have failed for as long: other workers answer.
+            registry have failed for as long and no other worker answers.
         shared: Folder of all workers of the service, for what `/metrics` tells of them; None: there is only this one.
         max_body_bytes: Largest body of a request.
         body_timeout_s: Longest time that a body may take to arrive.
@@ -105,7 +105,7 @@ def create_app(
     )
     for server in models.values():
         typed_predict.add_routes(app, server, desk)
-        outcomes.add_routes(app, server)
+        outcomes.add_routes(app, server, telemetry)
     invocations.add_routes(app, models, desk)
     open_inference.add_routes(app, models, desk)
     _add_state(app, models, telemetry)
@@ -127,10 +127,11 @@ async def _follow(
         if await to_thread.run_sync(server.refresh, limiter=limiter, abandon_on_cancel=True):
             # Else a full collection looks through models and libraries, and every answer waits a tenth of a second.
             gc.freeze()
-        if server.is_following or anyio.current_time() - begun >= load_first_s:
+        is_late = anyio.current_time() - begun >= load_first_s
+        if (server.has_followed and not server.is_missed) or (is_late and not server.is_answered_elsewhere):
             is_loaded.set()
         peers.tell()
-        wait = min(wait * 2, max(LONGEST_WAIT_S, refresh_s)) if server.problem else refresh_s
+        wait = min(wait * 2, max(LONGEST_WAIT_S, refresh_s)) if not server.has_followed else refresh_s
         await anyio.sleep(wait)
 
 

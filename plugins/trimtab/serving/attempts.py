@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.adapters.traffic_log import LoggedArm, PredictedRow
+from trimtab.domain.automation import Level, Ruling
 from trimtab.domain.columns import Columns
 from trimtab.domain.feature_code import FeatureValue, feature_rows
 from trimtab.domain.metrics import FloatArray
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 Positions: TypeAlias = NDArray[np.intp]
 ERROR_LENGTH = 200
 NOT_FINITE = "the prediction is not a finite number"
+FULL = Ruling()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +41,21 @@ class Attempt:
     features: Sequence[Mapping[str, FeatureValue]]
     """(k,); as the version saw them, empty where they could not be computed."""
     latency_ms: float
+    rulings: Sequence[Ruling] | None = None
+    """(k,); who decides about each row. None: the model about all."""
 
     @property
     def failed(self) -> Positions:
         """Rows of the batch that it did not predict."""
         return self.positions[np.isnan(self.predictions)]
+
+    @property
+    def referred(self) -> Mapping[Level, int]:
+        """Rows with a prediction about which a person decides, by level."""
+        if self.rulings is None:
+            return {}
+        pairs = zip(self.rulings, self.errors, strict=True)
+        return Counter(ruling.level for ruling, error in pairs if error is None and ruling.decided_by == "person")
 
     def followed_by(self, other: "Attempt") -> "Attempt":
         """Both attempts as one, with the latency of this one."""
@@ -110,11 +123,24 @@ def logged_rows(tried: Attempt, rows: Rows, route: int) -> list[PredictedRow]:
             error=error,
             features=features,
             latency_ms=latency_ms,
+            decided_by=ruling.decided_by,
+            level=ruling.level,
+            effects=ruling.effects,
         )
-        for position, prediction, error, features in zip(
-            tried.positions.tolist(), tried.predictions.tolist(), tried.errors, tried.features, strict=True
+        for position, prediction, error, features, ruling in zip(
+            tried.positions.tolist(),
+            tried.predictions.tolist(),
+            tried.errors,
+            tried.features,
+            rulings_of(tried),
+            strict=True,
         )
     ]
+
+
+def rulings_of(tried: Attempt) -> Sequence[Ruling]:
+    """Who decides about each row of an attempt (k,)."""
+    return [FULL] * len(tried.errors) if tried.rulings is None else tried.rulings
 
 
 @dataclass(frozen=True, slots=True)

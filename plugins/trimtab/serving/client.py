@@ -12,8 +12,8 @@ from trimtab.serving.messages import Answer, FeedbackAnswer, Message, Refusal
 
 Row: TypeAlias = Mapping[str, float | str | None]
 Outcome: TypeAlias = Mapping[str, float | str | None]
-"""`request_id`, `kind` (label, correction, override, retry or click) and, where they say something, `row`, `value` and
-`feedback_id`."""
+"""`request_id`, `kind` (label, decision, correction, override, retry or click) and, where they say something, `row`,
+`value` and `feedback_id`."""
 AnyAnswer = TypeVar("AnyAnswer", bound=Message)
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -50,7 +50,8 @@ class PredictionClient:
     def predict(self, model: str, rows: Sequence[Row], request_id: str | None = None) -> Answer:
         """Predictions for 1 to 1,000 rows, in their order.
 
-        A row that is not right does not take the others with it: its prediction is None, and `problems` says why.
+        A row that is not right does not take the others with it: its prediction is None, and `problems` says why. So is
+        that of a row about which a person decides without a proposal.
 
         Raises:
             RequestError: If no row was predicted, with the reasons and what to do.

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
+from trimtab.domain.automation import Decider, Level
+from trimtab.domain.explanation import Effects
 from trimtab.domain.release import Arm
 from trimtab.errors import OverloadedError
-from trimtab.serving.attempts import NOT_FINITE, Attempt
+from trimtab.serving.attempts import NOT_FINITE, Attempt, rulings_of
 from trimtab.serving.model_server import Answered, ModelServer
 from trimtab.serving.rows import Value, as_rows, day_form
 from trimtab.serving.shadow_queue import ShadowQueue
@@ -27,10 +29,15 @@ class RowOutcome:
     """What came of one row."""
 
     prediction: float | None
+    """None: there is none, or the person who decides must not see it."""
     version: str | None
     arm: Arm | None
     problem: str | None
     """Why there is no prediction; then the others are None."""
+    decided_by: Decider | None = None
+    level: Level | None = None
+    effects: Effects = ()
+    """Why the model proposes what it does, if a person decides."""
     route: int | None = None
     """Ledger sequence of the routing that was followed, the same for all rows of a request."""
 
@@ -176,13 +183,24 @@ def _answer(server: ModelServer, batch: Sequence[_Asked]) -> tuple[list[list[Row
 def _outcomes(attempt: Attempt, route: int) -> list[RowOutcome]:
     arm: Arm = "challenger" if attempt.arm == "challenger" else "champion"
     return [
-        RowOutcome(prediction=prediction, version=attempt.version, arm=arm, problem=None, route=route)
+        RowOutcome(
+            prediction=None if ruling.is_silent else prediction,
+            version=attempt.version,
+            arm=arm,
+            problem=None,
+            decided_by=ruling.decided_by,
+            level=ruling.level,
+            effects=ruling.effects,
+            route=route,
+        )
         if error is None
         # What feature code raises is for the log: it may show the inside of the service.
         else _without(
             f"version {attempt.version} has no prediction for it ({error if error == NOT_FINITE else FAILED})"
         )
-        for prediction, error in zip(attempt.predictions.tolist(), attempt.errors, strict=True)
+        for prediction, error, ruling in zip(
+            attempt.predictions.tolist(), attempt.errors, rulings_of(attempt), strict=True
+        )
     ]
 
 

@@ -13,6 +13,8 @@ from pydantic import Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 
+from trimtab.domain.automation import Decider, Level
+from trimtab.domain.explanation import FeatureEffect
 from trimtab.serving.answering import AnsweredRows, answer
 from trimtab.serving.desk import Desk
 from trimtab.serving.messages import MAX_ROWS, InvocationsError, Message, RowMessage, RowProblem, example_row
@@ -26,11 +28,18 @@ from trimtab.serving.row_check import CheckedRows, RowCheck
 class Predictions(Message):
     """The answer in MLflow's form, and with what else is known of it."""
 
-    predictions: list[float | None] = Field(description="In the order of the rows; null: see `problems`.")
+    predictions: list[float | None] = Field(
+        description="In the order of the rows; null: see `problems`, or a person decides and must not see it."
+    )
     request_id: str
     model: str
     versions: list[str | None] = Field(description="Version that predicted each row.")
     arms: list[str | None] = Field(description="Whether that is the champion or the challenger.")
+    decided_by: list[Decider | None] = Field(description="Who decides about each row, the model or a person.")
+    levels: list[Level | None] = Field(description="Level of automation that says so.")
+    effects: list[tuple[FeatureEffect, ...]] = Field(
+        description="Of each row, what single features do to what is proposed to the person who decides."
+    )
     problems: list[RowProblem] = Field(default=[], description="Why rows have no prediction.")
 
 
@@ -132,5 +141,8 @@ def _written(answered: AnsweredRows, model: str, request_id: str) -> str:
         model=model,
         versions=[row.version for row in outcomes],
         arms=[row.arm for row in outcomes],
+        decided_by=[row.decided_by for row in outcomes],
+        levels=[row.level for row in outcomes],
+        effects=[row.effects for row in outcomes],
         problems=list(answered.problems),
     ).model_dump_json()

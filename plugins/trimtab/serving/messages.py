@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, create_model
 
+from trimtab.domain.automation import Decider, Level
+from trimtab.domain.explanation import FeatureEffect
 from trimtab.domain.release import Arm
 from trimtab.domain.spec import ColumnType, DayFromColumn, ModelSpec, RowsSpec
 from trimtab.serving.rows import Value
@@ -46,9 +48,28 @@ class PredictionRequest(Message):
 class RowAnswer(Message):
     """The answer for one row; of a row that could not be predicted, nulls."""
 
-    prediction: float | None = Field(description="A number as the label is; of a yes or no, the probability of a yes.")
+    prediction: float | None = Field(
+        description="A number as the label is; of a yes or no, the probability of a yes. Null: there is none, as "
+        "`problems` says, or the person who decides must not see it."
+    )
     version: str | None = Field(description="Version of the model that predicted this row.")
     arm: Arm | None = Field(description="Whether that is the live version or the one under test.")
+    decided_by: Decider | None = Field(
+        default=None, description="Who decides: the model, or a person, to whom the prediction is a proposal at most."
+    )
+    level: Level | None = Field(
+        default=None, description="Level of automation that says so; at human and shadow there is no prediction."
+    )
+    effects: tuple[FeatureEffect, ...] = Field(
+        default=(),
+        description="If a person decides on a proposal: how much larger it is than it would be if a single feature had "
+        "its typical value, those with the largest effect first.",
+    )
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person decides."""
+        return self.decided_by == "person"
 
 
 class RowProblem(Message):

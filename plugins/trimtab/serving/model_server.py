@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from trimtab.domain.release import Routing, routing
 from trimtab.domain.spec import ModelSpec
 from trimtab.errors import NotFoundError, SpecError, listed
 from trimtab.serving.attempts import Attempt, Positions, attempt, logged_rows
+from trimtab.serving.cutover import Cutover
+from trimtab.serving.deciders import Deciders
 from trimtab.serving.messages import ModelState
 from trimtab.serving.rows import Rows, joined
 
@@ -93,6 +96,7 @@ class ModelServer:
         log: TrafficWriter,
         outcomes: OutcomeWriter,
         *,
+        cutover: Cutover | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Bind; nothing is loaded before `refresh`.
@@ -103,46 +107,60 @@ class ModelServer:
             registry: Where versions are loaded from.
             log: Takes every prediction before it is answered.
             outcomes: Takes what clients say became of the answers.
+            cutover: Of all workers that answer for the model; None: there is only this one.
             timer: Seconds from any fixed moment on.
         """
         self.spec, self.outcomes = spec, outcomes
         self._ledger, self._registry, self._log, self._timer = ledger, registry, log, timer
-        self._snapshot: Snapshot | None = None
+        self._cutover = Cutover() if cutover is None else cutover
+        self._deciders = Deciders(spec, ledger)
+        self._prepared: Mapping[int, Snapshot] = {}
+        """By ledger sequence, from the routing in force to the newest; replaced and never changed."""
         self._head: int | None = None
         self._lock = threading.Lock()
         self._problem: str | None = None
-        self._has_followed = False
+        self.has_followed = False
+        """Whether the last refresh reached the newest routing."""
         self._refreshing_since: float | None = None
         self.failed_refreshes = 0
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """What answers now; None before the first release has been loaded."""
-        return self._snapshot
+        """What answers now; None before the first release has been loaded, or while the other workers are ahead."""
+        found = self._in_force()
+        return found if found and found.routing.champion is not None else None
 
     @property
     def problem(self) -> str | None:
-        """Why the newest routing is not in force, or may not be."""
+        """Why the newest routing is not in force, or may not be, here or in another worker."""
         since = self._refreshing_since
         seconds = self._timer() - since if since is not None else 0.0
         if seconds > LONGEST_REFRESH_S:
             return f"ledger or registry has been silent for {seconds:.0f} s"
-        return self._problem
+        if self._problem:
+            return self._problem
+        behind = ", ".join(map(str, self._cutover.behind()))
+        return f"routing {self._cutover.in_force} is in force, and not prepared in process {behind}" if behind else None
 
     @property
     def is_following(self) -> bool:
-        """Whether the last refresh reached the newest routing, and the next one does not hang."""
-        return self._has_followed and self.problem is None
+        """Whether the last refresh reached the newest routing, which all workers follow, and the next does not hang."""
+        return self.has_followed and self.problem is None and self._cutover.in_force == max(self._prepared)
+
+    @property
+    def is_answered_elsewhere(self) -> bool:
+        """Whether another worker follows the routing in force."""
+        return self._cutover.has_followers
 
     @property
     def is_missed(self) -> bool:
         """Whether no version answers, and not because there was none at the last look at the ledger."""
-        return self._snapshot is None and self._head is None
+        return self.snapshot is None and (self._head is None or self._in_force() is None)
 
     @property
     def state(self) -> ModelState:
         """What is loaded, for `/readyz`."""
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         if snapshot is None:
             return ModelState(problem=self.problem)
         route = snapshot.routing
@@ -155,20 +173,23 @@ class ModelServer:
         )
 
     def refresh(self) -> bool:
-        """Follow the ledger; whether another routing is now in force.
+        """Follow the ledger; whether another routing is now prepared, which is in force when all workers have it.
 
         Cheap when nothing has changed. New versions are loaded before they take part, and when ledger, registry or
         package do not do what they should, what was in force stays in force.
         """
         with self._lock:
-            before, self._refreshing_since = self._snapshot, self._timer()
+            before, self._refreshing_since = self._newest, self._timer()
             try:
+                self._deciders.refresh()
                 self._note(self._follow())
+                self._prepared = self._needed()
             except Exception as exc:  # noqa: BLE001  # a store or a package may raise anything; the service goes on
                 self._note(f"{type(exc).__name__}: {exc}"[:500])
+                self._follow_others()
             finally:
                 self._refreshing_since = None
-            return self._snapshot is not before
+            return self._newest is not before
 
     def answer(self, rows: Rows) -> Answered:
         """Predict the rows whose day can be read, and log what was predicted.
@@ -177,13 +198,13 @@ class ModelServer:
             NotFoundError: If no release has been loaded.
             OSError: If the log does not take the rows; then they must not be answered.
         """
-        snapshot = self._snapshot
-        if snapshot is None or snapshot.routing.champion is None:
+        snapshot = self.snapshot
+        if snapshot is None:
             raise NotFoundError(
                 f"Model {self.spec.name!r} has no released version that is loaded. "
                 f"Release one, or look at /readyz for what is in the way."
             )
-        attempts = self._attempts(snapshot, rows)
+        attempts = self._deciders.ruled(self._attempts(snapshot, rows), rows, snapshot.predictors)
         route = snapshot.routing.sequence
         self._log.write([line for tried in attempts for line in logged_rows(tried, rows, route)])
         to_shadow: ToShadow | None = None
@@ -215,27 +236,56 @@ class ModelServer:
         self._log.close()
         self.outcomes.close()
 
+    def _in_force(self) -> Snapshot | None:
+        """What all workers follow; None if it is not prepared here."""
+        while True:
+            prepared, sequence = self._prepared, self._cutover.in_force
+            if sequence in prepared or prepared is self._prepared:
+                return None if sequence is None else prepared.get(sequence)
+
+    @property
+    def _newest(self) -> Snapshot | None:
+        return self._prepared[max(self._prepared)] if self._prepared else None
+
+    def _needed(self) -> Mapping[int, Snapshot]:
+        """What is prepared, without what will not be in force again."""
+        in_force = self._cutover.in_force or 0
+        return {sequence: prepared for sequence, prepared in self._prepared.items() if sequence >= in_force}
+
     def _follow(self) -> str | None:
-        """Make the newest routing the one in force; the problem that is left, if any."""
+        """Prepare the newest routing; the problem that is left, if any."""
         head = self._ledger.head("release")
         if head == self._head:
             return None
         route = routing(self._ledger.entries("release"))
-        if route.champion is None:
-            self._snapshot, self._head = None, head
-            return None
         self._head = None  # until all of it is loaded, so that the next refresh tries again
-        predictors, missing = self._load(route)
-        newest = Snapshot(routing=route, predictors=predictors)
+        if self._newest is None or self._newest.routing.sequence < route.sequence:
+            self._cutover.tell(route)
+        missing = self._prepare(route)
         self._head = None if missing else head
-        if newest != self._snapshot:
-            self._snapshot = newest
+        return missing
+
+    def _follow_others(self) -> None:
+        """Prepare what another worker has had of the ledger. Not a new worker, which knows nothing of who decides."""
+        told = self._cutover.told
+        if told and self._newest and self._newest.routing.sequence < told.sequence:
+            with suppress(Exception):  # the problem that is noted came first
+                self._prepare(told)
+
+    def _prepare(self, route: Routing) -> str | None:
+        """Open the versions of a routing; why one that is not the champion is left out, if it is."""
+        start = self._timer()
+        predictors, missing = self._load(route) if route.champion is not None else ({}, None)
+        newest = Snapshot(routing=route, predictors=predictors)
+        if newest != self._newest:
+            self._prepared = {**self._prepared, route.sequence: newest}
+            self._cutover.prepare(route.sequence, self._timer() - start)
             logger.info("%s: routing %d, champion %s", self.spec.name, route.sequence, route.champion)
         return missing
 
     def _load(self, route: Routing) -> tuple[Mapping[str, Predictor], str | None]:
         """Predictors of the routing, and why one that is not the champion is left out."""
-        known = self._snapshot.predictors if self._snapshot else {}
+        known = {version: one for held in self._prepared.values() for version, one in held.predictors.items()}
         opened: dict[str, Predictor] = {}
         missing: str | None = None
         for version in route.versions:
@@ -266,7 +316,7 @@ class ModelServer:
             logger.warning("%s: going on with what is loaded; %s", self.spec.name, problem)
         if self._problem and not problem:
             logger.info("%s: following the ledger again", self.spec.name)
-        self._problem, self._has_followed = problem, problem is None
+        self._problem, self.has_followed = problem, problem is None
 
     def _attempts(self, snapshot: Snapshot, rows: Rows) -> tuple[Attempt, ...]:
         """The challenger's attempt at its share, if it has one, and the champion's at all that is left."""

@@ -1,7 +1,8 @@
 """The Open Inference Protocol, version 2, over HTTP: a tensor for each column, the rows along its first dimension.
 
 Source: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md. Beyond it, a value
-may be null: in an input of a column that may be missing, and in the output of a row that could not be predicted.
+may be null: in an input of a column that may be missing, and in the output of a row that could not be predicted, or
+whose prediction the person who decides must not see.
 """
 
 import re

@@ -10,14 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trimtab.adapters.outcome_log import Outcome
+from trimtab.domain.interaction import OUTCOME_KINDS
 from trimtab.domain.spec import ModelSpec
 from trimtab.serving.messages import MAX_PROBLEMS, MAX_ROWS, MAX_TEXT, FeedbackAnswer, Message, RequestId, RowProblem
 from trimtab.serving.model_server import ModelServer
 from trimtab.serving.published import add_post, json_body, parsed, refusals, refused
 from trimtab.serving.refusals import RefusalError, try_later
 from trimtab.serving.row_check import SHOWN, in_words
+from trimtab.serving.telemetry import Telemetry
 
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+KINDS = f"must be an object whose kind is {', '.join(OUTCOME_KINDS[:-1])} or {OUTCOME_KINDS[-1]}"
 STATUSES = (400, 401, 403, 408, 413, 415, 422, 503)
 
 
@@ -67,11 +70,25 @@ class BinaryLabelMessage(OutcomeMessage):
     value: Annotated[Number, AfterValidator(_zero_or_one)]
 
 
+class DecisionMessage(OutcomeMessage):
+    """What the person has decided about a row that was left to people."""
+
+    kind: Literal["decision"]
+    value: Number
+
+
+class BinaryDecisionMessage(OutcomeMessage):
+    """What the person has decided about a row that was left to people: 1 or 0."""
+
+    kind: Literal["decision"]
+    value: Annotated[Number, AfterValidator(_zero_or_one)]
+
+
 class _Loose(Message):
     outcomes: Annotated[list[Any], Field(min_length=1, max_length=MAX_ROWS)]
 
 
-def add_routes(app: FastAPI, server: ModelServer) -> None:
+def add_routes(app: FastAPI, server: ModelServer, telemetry: Telemetry) -> None:
     """Add the model's route."""
     spec = server.spec
     kind = _outcome_type(spec)
@@ -85,6 +102,7 @@ def add_routes(app: FastAPI, server: ModelServer) -> None:
             await to_thread.run_sync(server.outcomes.write, outcomes)
         except OSError as exc:
             raise try_later(f"The log of outcomes does not take them ({exc.strerror}).") from exc
+        telemetry.told(spec.name, outcomes)
         answer = FeedbackAnswer(
             request_id=request.state.request_id, model=spec.name, taken=len(outcomes), problems=problems
         )
@@ -107,9 +125,10 @@ def add_routes(app: FastAPI, server: ModelServer) -> None:
 
 
 def _outcome_type(spec: ModelSpec) -> Any:  # a union of types
-    is_binary = spec.label.task == "binary" and spec.label.above is None
-    label = BinaryLabelMessage if is_binary else LabelMessage
-    return Annotated[label | OverrideMessage | InteractionMessage, Field(discriminator="kind")]
+    is_binary = spec.label.task == "binary"
+    label = BinaryLabelMessage if is_binary and spec.label.above is None else LabelMessage
+    decision = BinaryDecisionMessage if is_binary else DecisionMessage
+    return Annotated[label | decision | OverrideMessage | InteractionMessage, Field(discriminator="kind")]
 
 
 def _body_type(spec: ModelSpec, outcome: Any) -> type[Message]:
@@ -141,6 +160,5 @@ def _checked(outcomes: Sequence[object], adapter: TypeAdapter[Any]) -> tuple[lis
 def _problem(position: int, error: Mapping[str, Any]) -> RowProblem:
     where = error["loc"][1:2]  # behind the kind
     if not where:
-        kinds = "must be an object whose kind is label, correction, override, retry or click"
-        return RowProblem(row=position, problem=kinds)
+        return RowProblem(row=position, problem=KINDS)
     return RowProblem(row=position, column=str(where[0])[:SHOWN], problem=in_words(error))

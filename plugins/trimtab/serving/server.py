@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from trimtab.adapters.traffic_log import TrafficWriter
 from trimtab.domain.ports import Predictor
 from trimtab.errors import NotFoundError
 from trimtab.serving.app import create_app
+from trimtab.serving.cutover import SUFFIX, Cutover, left_behind
 from trimtab.serving.docs_page import bundled_assets
 from trimtab.serving.model_server import ModelServer
 from trimtab.serving.tokens import TokenCheck
@@ -35,9 +37,9 @@ SHUTDOWN_S = 20
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it
 """Where workers count together, if it is there: a process that counts in a mapped file dies when its disk is full."""
 REFRESH_S = 0.25
-"""Between two looks at the ledger: within twice that and the loading of a version, all workers follow it."""
+"""Between two looks at the ledger: within that and the loading of a version, all workers follow it."""
 LOAD_FIRST_S = 30.0
-"""Of failing to load what is released, before one of several workers listens all the same."""
+"""Of failing to load what is released, before one of several workers listens all the same if no other answers."""
 
 
 def build(
@@ -47,8 +49,11 @@ def build(
     refresh_s: float = REFRESH_S,
     load_first_s: float = 0.0,
     shared: Path | None = None,
+    cutover: Callable[[str], Cutover] = lambda _model: Cutover(),
 ) -> FastAPI:
     """The service for all model folders that can be read. Nothing is connected to yet; see `create_app`.
+
+    `cutover` gives each model the agreement of all workers about its routing.
 
     Raises:
         NotFoundError: If there is no model folder, or no token file.
@@ -62,7 +67,7 @@ def build(
         places = ", ".join(map(str, addresses.models))
         raise NotFoundError(f"There is no model folder to serve in {places}. Set TRIMTAB_MODELS, or mend model.yaml.")
     worker = f"{socket.gethostname()}-{os.getpid()}"
-    models = {folder.spec.name: _server(folder, addresses, worker) for folder in good}
+    models = {folder.spec.name: _server(folder, addresses, worker, cutover(folder.spec.name)) for folder in good}
     assets = bundled_assets()
     return create_app(models, tokens, refresh_s=refresh_s, load_first_s=load_first_s, shared=shared, docs_assets=assets)
 
@@ -90,13 +95,20 @@ def run(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         chosen = kept.getsockname()[1]
         logger.info("%d workers on http://%s:%d", workers, host, chosen)
-        Workers(partial(_work, addresses, tokens_file, host, chosen, Path(shared)), workers).run()
+        work = partial(_work, addresses, tokens_file, host, chosen, Path(shared), workers)
+        Workers(work, workers, partial(left_behind, Path(shared))).run()
 
 
-def _work(addresses: Addresses, tokens_file: Path, host: str, port: int, shared: Path) -> None:
+def _work(
+    addresses: Addresses, tokens_file: Path, host: str, port: int, shared: Path, workers: int, number: int
+) -> None:
     """One of several workers."""
     _log_to_stderr()
-    app = build(addresses, tokens_file, load_first_s=LOAD_FIRST_S, shared=shared)
+
+    def cutover(model: str) -> Cutover:
+        return Cutover(shared / f"{model}{SUFFIX}", number, workers)
+
+    app = build(addresses, tokens_file, load_first_s=LOAD_FIRST_S, shared=shared, cutover=cutover)
     _Server(_config(app, host, port)).run(sockets=[listen(host, port)])
 
 
@@ -139,12 +151,12 @@ class _LateVersions:
         return self._stores.registry.load(version=version, expected_digest=expected_digest)
 
 
-def _server(folder: ModelFolder, addresses: Addresses, worker: str) -> ModelServer:
+def _server(folder: ModelFolder, addresses: Addresses, worker: str, cutover: Cutover) -> ModelServer:
     name = folder.spec.name
     stores = Stores(addresses, name, _no_source)
     log = TrafficWriter(addresses.traffic, name, worker, _now)
     outcomes = OutcomeWriter(addresses.traffic, name, worker, _now)
-    return ModelServer(folder.spec, stores.ledger, _LateVersions(stores), log, outcomes)
+    return ModelServer(folder.spec, stores.ledger, _LateVersions(stores), log, outcomes, cutover=cutover)
 
 
 def _now() -> datetime:

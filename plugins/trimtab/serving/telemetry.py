@@ -11,6 +11,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from trimtab.adapters.outcome_log import Outcome
+from trimtab.domain.automation import LEVELS
+from trimtab.domain.interaction import OUTCOME_KINDS
 from trimtab.serving.attempts import Attempt
 from trimtab.serving.model_server import ModelServer
 from trimtab.serving.peers import Peers, resident_bytes
@@ -78,7 +81,20 @@ class Telemetry:
             ["model_name"],
             registry=counted,
         )
+        self._referred = Counter(
+            "trimtab_referred",
+            "Rows about which a person decides, by the level of automation that says so.",
+            ["model_name", "level"],
+            registry=counted,
+        )
+        self._outcomes = Counter(
+            "trimtab_outcomes", "Outcomes that clients have told, by kind.", ["model_name", "kind"], registry=counted
+        )
         for name in models:
+            for kind in OUTCOME_KINDS:
+                self._outcomes.labels(name, kind)
+            for level in LEVELS[:-1]:
+                self._referred.labels(name, level)
             for rare in (self._skipped, self._unlogged):
                 rare.labels(name)  # an increase is only seen of a series that is there
 
@@ -93,6 +109,13 @@ class Telemetry:
         self._rows.labels(model, attempt.version, attempt.arm, "ok").inc(len(attempt.positions) - failed)
         self._rows.labels(model, attempt.version, attempt.arm, "failed").inc(failed)
         self._calls.labels(model, attempt.version, attempt.arm).observe(attempt.latency_ms / 1000)
+        for level, rows in attempt.referred.items():
+            self._referred.labels(model, level).inc(rows)
+
+    def told(self, model: str, outcomes: Sequence[Outcome]) -> None:
+        """Count outcomes that are in the log."""
+        for kind, count in Counted(outcome.kind for outcome in outcomes).items():
+            self._outcomes.labels(model, kind).inc(count)
 
     def skipped(self, model: str, rows: int) -> None:
         """Count rows that the shadow did not predict."""

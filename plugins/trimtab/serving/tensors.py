@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
+from pydantic_core import to_json
 
 from trimtab.domain.row_types import is_text
 from trimtab.domain.spec import ColumnType, RowsSpec
@@ -17,8 +18,13 @@ Datatype: TypeAlias = Literal[
 ]
 Parameters: TypeAlias = dict[str, Any]
 
-OUTPUTS: dict[str, Datatype] = {"prediction": "FP64", "version": "BYTES", "arm": "BYTES", "problem": "BYTES"}
-"""What can be asked for: the prediction; who made it, as which arm; and why there is none."""
+OutputName: TypeAlias = Literal["prediction", "version", "arm", "problem", "decided_by", "level", "effects"]
+OUTPUTS: dict[OutputName, Datatype] = {
+    "prediction": "FP64",
+    **dict.fromkeys(("version", "arm", "problem", "decided_by", "level", "effects"), "BYTES"),
+}
+"""What can be asked for: the prediction; who made it, as which arm; why there is none; who decides, at which level;
+and what single features do to a proposal, as JSON."""
 
 
 class Tolerant(Message):
@@ -40,7 +46,7 @@ class InputTensor(Tolerant):
 class RequestedOutput(Tolerant):
     """An output that is wanted."""
 
-    name: Literal["prediction", "version", "arm", "problem"]
+    name: OutputName
     parameters: Parameters | None = None
 
 
@@ -137,11 +143,14 @@ def written(answered: AnsweredRows, request: InferenceRequest, *, model: str, re
     """The answer as tensors."""
     rows = answered.outcomes
     reasons = {problem.row: str(problem) for problem in reversed(answered.problems)}
-    data: dict[str, Sequence[float | str | None]] = {
+    data: dict[OutputName, Sequence[float | str | None]] = {
         "prediction": [row.prediction for row in rows],
         "version": [row.version or "" for row in rows],
         "arm": [row.arm or "" for row in rows],
         "problem": [reasons.get(position, "") for position in range(len(rows))],
+        "decided_by": [row.decided_by or "" for row in rows],
+        "level": [row.level or "" for row in rows],
+        "effects": [to_json(row.effects).decode() if row.effects else "" for row in rows],
     }
     wanted = OUTPUTS if request.outputs is None else {output.name: OUTPUTS[output.name] for output in request.outputs}
     return InferenceResponse(

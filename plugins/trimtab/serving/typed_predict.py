@@ -72,7 +72,14 @@ def _read_row_by_row(body: bytes, check: RowCheck, request: Request) -> CheckedR
 
 def _written(answered: AnsweredRows, model: str, request_id: str) -> str:
     rows = [
-        RowAnswer.model_construct(prediction=row.prediction, version=row.version, arm=row.arm)
+        RowAnswer.model_construct(
+            prediction=row.prediction,
+            version=row.version,
+            arm=row.arm,
+            decided_by=row.decided_by,
+            level=row.level,
+            effects=row.effects,
+        )
         for row in answered.outcomes
     ]
     return Answer.model_construct(

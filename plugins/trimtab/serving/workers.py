@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -23,6 +24,8 @@ CALM_S = 1.0
 """A worker that dies younger than this is started again only after as long, so that a fault does not become a storm."""
 END_S = 30.0
 """For workers that were asked to end; then they are killed."""
+STUCK_S = 5.0
+"""For a worker to catch up with the others before it is replaced."""
 
 
 def reserve(host: str, port: int) -> socket.socket:
@@ -58,14 +61,33 @@ def _bound(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     return made
 
 
+@dataclass(slots=True)
+class _Worker:
+    """One of the processes."""
+
+    process: SpawnProcess
+    slot: int
+    since: float
+    """When it was started, in monotonic seconds."""
+    stuck_since: float | None = None
+    is_leaving: bool = False
+
+
 class Workers:
     """Processes that all do the same until they are asked to end."""
 
-    def __init__(self, work: Callable[[], None], count: int) -> None:
-        """Bind; nothing is started yet. `work` is pickled, and ends when its process gets SIGTERM."""
-        self._work, self._count = work, count
+    def __init__(self, work: Callable[[int], None], count: int, stuck: Callable[[], set[int]] = set) -> None:
+        """Bind; nothing is started yet.
+
+        Args:
+            work: Gets a number from 0 to `count` - 1, its own among those that live. It is pickled, and ends when its
+                process gets SIGTERM.
+            count: Of processes.
+            stuck: Gives the ids of processes that do not get on.
+        """
+        self._work, self._count, self._stuck = work, count, stuck
         self._spawn = get_context("spawn")
-        self._started: dict[SpawnProcess, float] = {}
+        self._started: list[_Worker] = []
         self._is_ending = False
 
     def run(self) -> None:
@@ -73,40 +95,57 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         while not self._is_ending:
-            while len(self._started) < self._count:
-                self._start()
-            wait([process.sentinel for process in self._started], timeout=1.0)
+            for slot in set(range(self._count)) - {worker.slot for worker in self._started}:
+                self._start(slot)
+            wait([worker.process.sentinel for worker in self._started], timeout=1.0)
             self._bury()
+            self._end_stuck()
         self._drain()
 
-    def _start(self) -> None:
-        process = self._spawn.Process(target=_orphan_proof, args=(self._work,))
+    def _start(self, slot: int) -> None:
+        process = self._spawn.Process(target=_orphan_proof, args=(self._work, slot))
         process.start()
-        self._started[process] = time.monotonic()
+        self._started.append(_Worker(process, slot, time.monotonic()))
 
     def _bury(self) -> None:
-        for process, since in list(self._started.items()):
+        for worker in list(self._started):
+            process = worker.process
             if not process.is_alive() and not self._is_ending:
                 logger.warning("worker %s ended with %s; another one is started", process.pid, process.exitcode)
-                del self._started[process]
-                if time.monotonic() - since < CALM_S:
+                self._started.remove(worker)
+                if time.monotonic() - worker.since < CALM_S:
                     time.sleep(CALM_S)
+
+    def _end_stuck(self) -> None:
+        stuck = self._stuck()
+        for worker in self._started:
+            if worker.process.pid not in stuck:
+                worker.stuck_since = None
+                continue
+            now = time.monotonic()
+            worker.stuck_since = worker.stuck_since or now
+            if now - worker.stuck_since > STUCK_S + END_S:
+                worker.process.kill()
+            elif now - worker.stuck_since > STUCK_S and not worker.is_leaving:
+                logger.warning("worker %s does not get on and is asked to end", worker.process.pid)
+                worker.is_leaving = True
+                worker.process.terminate()
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         self._is_ending = True
-        for process in self._started:
-            process.terminate()
+        for worker in self._started:
+            worker.process.terminate()
 
     def _drain(self) -> None:
         end = time.monotonic() + END_S
-        for process in self._started:
-            process.terminate()  # again: one may have been started when the signal came
-            process.join(max(end - time.monotonic(), 0))
-            if process.is_alive():
-                process.kill()
+        for worker in self._started:
+            worker.process.terminate()  # again: one may have been started when the signal came
+            worker.process.join(max(end - time.monotonic(), 0))
+            if worker.process.is_alive():
+                worker.process.kill()
 
 
-def _orphan_proof(work: Callable[[], None]) -> None:
+def _orphan_proof(work: Callable[[int], None], slot: int) -> None:
     """Work, and end when the parent dies, even if it is killed."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415
@@ -114,4 +153,4 @@ def _orphan_proof(work: Callable[[], None]) -> None:
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
-    work()
+    work(slot)

@@ -1,7 +1,7 @@
 """Judge whether the champion is still true, from profiles and from errors on labels that have arrived; say why not."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from trimtab.domain.metrics import DayErrors
 from trimtab.domain.ports import Lake, Registry
 from trimtab.domain.profiles import Profile
 from trimtab.domain.reference_days import ReferenceDaysRule
+from trimtab.domain.season import of_season
 from trimtab.domain.spec import MonitorSpec
 from trimtab.domain.staleness import UNKNOWN, Staleness, staleness
 from trimtab.domain.triage import triage
@@ -49,7 +50,7 @@ def judge(
     stale = UNKNOWN
     if champion is not None:
         current = current_of(champion, day, lake, ledger)
-        reference = registry.describe(champion, route.digests[champion]).reference
+        reference = of_season(registry.describe(champion, route.digests[champion]).reference, day)
         verdict = (rule or ReferenceDaysRule()).judge(reference, current, monitor)
         stale = staleness(current.errors, monitor)
         if stale.stale:
@@ -166,5 +167,5 @@ def _errors(champion: str, day: date, ledger: Ledger) -> Mapping[str, DayErrors]
 
 
 def _day_errors(values: Mapping[str, object]) -> DayErrors:
-    names = ("rows", "loss", "bias", "slices", "shifted_loss")
+    names = (one.name for one in fields(DayErrors))
     return day_errors_json.validate_python({name: values[name] for name in names if name in values})

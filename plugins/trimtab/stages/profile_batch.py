@@ -1,6 +1,6 @@
 """Count a scored batch on the bins of the champion's reference."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -47,7 +47,7 @@ def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, 
     counted = profile(columns, model.bins, slicings)
     content = {
         "version": champion,
-        "profile": profile_json.dump_json(replace(counted, slices={})).decode(),
+        "profile": profile_json.dump_json(counted.summarised).decode(),
         # Apart, since they are many times larger and a verdict about all rows reads a quarter of a year.
         "slices": slices_json.dump_json(counted.slices).decode(),
     }

@@ -36,12 +36,13 @@ def recall(
     label: LabelSpec,
     gate: GateSpec,
     monitor: MonitorSpec,
+    in_place_of_training: bool,
 ) -> Recall | None:
     """The best former champion that beats the present one on the last labelled days.
 
-    It must also save more of the loss than a shift does, since that is what a training can count on: a model of last
-    year may be nearer than the present one and yet far off. A version that had seen one of these days is not asked. The
-    gate's significance is spread over those that are.
+    In place of a training it must also save more of the loss than a shift does, since that is what a training can count
+    on: a model of last year may be nearer than the present one and yet far off. A version that had seen one of these
+    days is not asked. The gate's significance is spread over those that are.
     """
     entries = [entry for entry in ledger.entries("release") if entry.as_of <= as_of]
     lived = champions(entries)
@@ -55,7 +56,9 @@ def recall(
     former = [one for one in dict.fromkeys(reversed(lived)) if one != lived[-1] and str(requested[one]) <= first]
     former = former[:FORMER_CHAMPIONS]
     present = _losses(lived[-1], evidence, registry, label)
-    saving = max(monitor.smallest_saving, _saving_of_a_shift(as_of, ledger))
+    saving = monitor.smallest_saving
+    if in_place_of_training:
+        saving = max(saving, _saving_of_a_shift(as_of, ledger))
     found = []
     for version in former:
         own = _losses(version, evidence, registry, label)

@@ -4,18 +4,19 @@ Every function may be called again: a transition that has been made is not made 
 each time, so that a process killed in between leaves nothing that the next call does not mend.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal
 
 from trimtab.domain.guards import GuardReport, Quality, judge_step, waived
-from trimtab.domain.journal import Draft, Entry, Ledger, Payload
+from trimtab.domain.journal import Draft, Entry, JsonValue, Ledger, Payload
 from trimtab.domain.ports import Alias, Lake, Registry, TrafficLog
 from trimtab.domain.release import GUARD, Kind, Release, State, check, has_reached, known_release, releases, routing
-from trimtab.domain.spec import ReleaseSpec, RowsSpec, StepSpec
+from trimtab.domain.spec import LabelSpec, ReleaseSpec, RowsSpec, StepSpec
 from trimtab.errors import LedgerConflictError, TransitionError
+from trimtab.stages.bake import watch_bake
 from trimtab.stages.golden import GOLDEN, GoldenResult, compare_golden, golden_rows
-from trimtab.stages.step_evidence import ended_step, step_evidence
+from trimtab.stages.step_evidence import ended_step, step_evidence, step_quality
 
 
 def business_day(lake: Lake, at_least: date) -> date:
@@ -103,9 +104,19 @@ def has_begun(version: str, step: StepSpec, ledger: Ledger) -> bool:
 
 
 def begin_step(
-    version: str, step: StepSpec, *, as_of: date, ledger: Ledger, registry: Registry, traffic: TrafficLog
+    version: str,
+    step: StepSpec,
+    *,
+    as_of: date,
+    ledger: Ledger,
+    registry: Registry,
+    traffic: TrafficLog,
+    measured: Mapping[str, JsonValue] | None = None,
 ) -> Release:
-    """Let the challenger take part in the traffic as the step says; what the step before has shown is kept."""
+    """Let the challenger take part in the traffic as the step says; what the step before has shown is kept.
+
+    `measured` is what `measure_memory` has found.
+    """
     after = ledger.head("release")
     entries = ledger.entries("release")
     release = known_release(version, entries)
@@ -114,6 +125,7 @@ def begin_step(
         "share": step.share,
         "reason": f"{step.share:.0%} of the traffic",
         **ended_step(release, entries, traffic),
+        **(measured or {}),
     }
     return _move(version, "step", as_of, payload, ledger, registry, after=after)
 
@@ -136,6 +148,21 @@ def watch_step(
     if report.outcome != "trip" and release.held_by not in (None, GUARD):
         return GuardReport(outcome="wait", reasons=(f"held by {release.held_by}: {_last_reason(release, entries)}",))
     return report
+
+
+def watch_present(
+    *, spec: ReleaseSpec, label: LabelSpec, ledger: Ledger, traffic: TrafficLog, lake: Lake
+) -> GuardReport | None:
+    """What guards say about the step that a release is in, or labels about one that is live; None: there is neither."""
+    known = releases(ledger.entries("release")).values()
+    release = next((release for release in known if release.state in ("step", "live")), None)
+    if release is not None and release.state == "live":
+        return watch_bake(release.version, spec=spec, label=label, ledger=ledger, lake=lake)
+    step = next((step for step in spec.steps if release and step.name == release.step), None)
+    if release is None or step is None:
+        return None
+    quality = step_quality(release.version, ledger=ledger, lake=lake, label=label)
+    return watch_step(release.version, step, spec=spec, ledger=ledger, traffic=traffic, quality=quality)
 
 
 def _not_in(release: Release, step: StepSpec, entries: Sequence[Entry]) -> str:

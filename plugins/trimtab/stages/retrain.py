@@ -3,19 +3,34 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import TYPE_CHECKING, Protocol
 
 from trimtab.domain.diagnosis import Advice
-from trimtab.domain.journal import Draft, Entry, Ledger, Payload, record
+from trimtab.domain.journal import Draft, Entry, JsonValue, Ledger, Payload, record
+from trimtab.domain.recalibration import TRAINING
 from trimtab.domain.release import releases, routing
-from trimtab.domain.retraining import Action, RetrainDecision, Situation, Trial, Trigger, decide_retraining
+from trimtab.domain.retraining import (
+    Action,
+    RetrainDecision,
+    Situation,
+    Trial,
+    Trigger,
+    accusation,
+    decide_retraining,
+    may_correct,
+    trained_on,
+)
 from trimtab.domain.spec import MonitorSpec, RetrainSpec, TrainSpec
 from trimtab.domain.verdict import Status
 from trimtab.errors import NotFoundError
 from trimtab.stages.judge import finding_json, staleness_of, triage_of
 from trimtab.stages.recall import Recall
 
+if TYPE_CHECKING:
+    from trimtab.stages.recalibrate import Recalibration  # what opens an incident trains nothing
+
 CHANGES = (Action.RETRAIN, Action.RECALL)
-"""Actions that bring another version, after which the cooldown begins."""
+"""Actions that bring another model, after which the cooldown begins; a correction brings the same one."""
 
 
 def verdict_of(day: date, ledger: Ledger) -> Entry | None:
@@ -24,10 +39,24 @@ def verdict_of(day: date, ledger: Ledger) -> Entry | None:
     return entries[-1] if entries else None
 
 
-FormerChampion = Callable[[], Recall | None]
-"""Looks for a former champion that is better; only asked where a training would be the answer."""
 Doubt = Callable[[], str]
 """Says why a training would not mend a stale model; only asked where it would be the answer. Empty: it may."""
+
+
+class FormerChampion(Protocol):
+    """Looks for a former champion that is better."""
+
+    def __call__(self, *, in_place_of_training: bool) -> Recall | None:
+        """It, if there is one; whether a training would else be the answer."""
+        ...
+
+
+class Corrected(Protocol):
+    """Puts the champion with its level corrected to the gate."""
+
+    def __call__(self, why: str, *, in_place_of_training: bool) -> "Recalibration":
+        """What comes of it, where something asks for it, and whether a training would else be the answer."""
+        ...
 
 
 def retrain(
@@ -37,8 +66,9 @@ def retrain(
     policy: RetrainSpec,
     train: TrainSpec,
     monitor: MonitorSpec,
-    former: FormerChampion = lambda: None,
+    former: FormerChampion | None = None,
     doubt: Doubt = lambda: "",
+    corrected: Corrected | None = None,
 ) -> RetrainDecision:
     """Decide what to do about the verdict of a day; repeating it gives the same decision.
 
@@ -55,14 +85,18 @@ def retrain(
     decision = decide_retraining(situation, policy)
     if decision.trigger is Trigger.STALE and (why := doubt()):
         decision = decide_retraining(replace(situation, stale="", doubt=why), policy)
-    if decision.action is Action.RETRAIN and (better := former()):
+    trains, accused = decision.action is Action.RETRAIN, accusation(situation, policy)
+    if former and (trains or accused) and (better := former(in_place_of_training=trains)):
         reason = f"{better.reason}: {decision.reason}"
         decision = replace(decision, action=Action.RECALL, reason=reason, version=better.version)
+    elif corrected and accused and may_correct(situation, policy):
+        decision = _unless_corrected(decision, corrected(accused, in_place_of_training=trains))
     payload: Payload = {
         "reason": decision.reason,
         "verdict": verdict.sequence,
         "trigger": decision.trigger,
         "version": decision.version,
+        "corrects": decision.corrects,
     }
     draft = Draft(
         stream="retraining", subject=as_of.isoformat(), kind=decision.action.value, as_of=as_of, payload=payload
@@ -71,14 +105,29 @@ def retrain(
     return decision
 
 
+def _unless_corrected(decision: RetrainDecision, found: "Recalibration") -> RetrainDecision:
+    if found.version is None:
+        return replace(decision, reason=f"{decision.reason}; no correction of the level: {found.reason}")
+    return RetrainDecision(
+        action=Action.RECALIBRATE,
+        reason=f"{found.reason}: {decision.reason}",
+        version=found.version,
+        corrects=found.corrects,
+    )
+
+
 def _decision(entry: Entry) -> RetrainDecision:
-    version = entry.payload.get("version")
     return RetrainDecision(
         action=Action(entry.kind),
         reason=str(entry.payload["reason"]),
         trigger=_trigger(entry),
-        version=None if version is None else str(version),
+        version=_text(entry.payload.get("version")),
+        corrects=_text(entry.payload.get("corrects")),
     )
+
+
+def _text(value: JsonValue) -> str | None:
+    return None if value is None else str(value)
 
 
 def open_incident(as_of: date, reason: str, *, ledger: Ledger) -> None:
@@ -93,10 +142,8 @@ def open_incident(as_of: date, reason: str, *, ledger: Ledger) -> None:
 def _situation(as_of: date, verdict: Entry, ledger: Ledger, train: TrainSpec, monitor: MonitorSpec) -> Situation:
     batch = ledger.entries("batch", as_of.isoformat())
     entries = ledger.entries("release")
-    champion = routing(entries).champion
-    requested = [entry for entry in entries if entry.subject == champion and entry.kind == "requested"]
-    trained_on = requested[0].as_of if requested else None
     decided = [entry for entry in ledger.entries("retraining") if entry.as_of < as_of]
+    trained = trained_on(routing(entries).champion, entries, decided)
     diagnosis, age = triage_of(verdict), staleness_of(verdict)
     return Situation(
         as_of=as_of,
@@ -108,11 +155,14 @@ def _situation(as_of: date, verdict: Entry, ledger: Ledger, train: TrainSpec, mo
         alarmed=sorted(entry.as_of for entry in decided if entry.kind == Action.INCIDENT),
         stale=age.summary if age.stale else "",
         grown=_has_grown(verdict, stale=age.stale),
+        level=diagnosis.summary if diagnosis.advice is Advice.RECALIBRATE else "",
         release_open=any(release.is_open for release in releases(entries).values()),
         retrained=sorted(entry.as_of for entry in decided if entry.kind in CHANGES),
+        recalibrated=sorted(entry.as_of for entry in decided if entry.kind == Action.RECALIBRATE),
+        refused=_refused_corrections(as_of, ledger),
         trials=_trials(decided, ledger, monitor.smallest_saving),
-        trained_on=trained_on,
-        training_days=_training_days(trained_on, ledger, train),
+        trained_on=trained,
+        training_days=_training_days(trained, ledger, train),
     )
 
 
@@ -126,11 +176,19 @@ def _has_grown(verdict: Entry, *, stale: bool) -> bool:
 
 def _trials(decided: Sequence[Entry], ledger: Ledger, smallest_saving: float) -> Sequence[Trial]:
     """The policy's trainings that the gate has answered, and whether they were worth it."""
-    answers = {entry.as_of: entry for entry in ledger.entries("gate")}
+    answers = {entry.as_of: entry for entry in ledger.entries("gate") if not entry.subject.startswith(TRAINING)}
     return [
         Trial(trigger=trigger, worth_it=_worth_it(answers[entry.as_of], smallest_saving))
         for entry in decided
         if entry.kind == Action.RETRAIN and entry.as_of in answers and (trigger := _trigger(entry))
+    ]
+
+
+def _refused_corrections(as_of: date, ledger: Ledger) -> Sequence[date]:
+    return [
+        entry.as_of
+        for entry in ledger.entries("gate")
+        if entry.kind == "refused" and entry.subject.startswith(TRAINING) and entry.as_of < as_of
     ]
 
 

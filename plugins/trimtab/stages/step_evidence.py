@@ -14,6 +14,7 @@ from trimtab.domain.ports import Lake, TrafficLog
 from trimtab.domain.release import Release, own_entries, releases, routing
 from trimtab.domain.sequential import Moments
 from trimtab.domain.spec import LabelSpec
+from trimtab.stages.memory import known_memory
 
 SHADOW = "shadow"
 """Field of a `step` entry: the predictions of both versions in the shadow step before."""
@@ -27,6 +28,7 @@ def step_evidence(release: Release, entries: Sequence[Entry], traffic: TrafficLo
         challenger=arms.get(release.version, ArmTraffic()),
         shadow=_shadow(own_entries(release, entries)),
         quality=quality,
+        memory=known_memory(release, entries),
     )
 
 

@@ -106,6 +106,13 @@ def _try_out(recipe: _Recipe, taken: Snapshot, training_id: str, lake: Lake, row
     fitted = recipe.fit(read_labelled(taken, *taken.trial_window(recipe.candidate), lake, rows))
     holdout = read_labelled(taken, taken.holdout_first, taken.last_labelled, lake, rows)
     predictions = recipe.predict(fitted, holdout)
+    return write_trial(training_id, holdout, predictions, lake, recipe.label)
+
+
+def write_trial(
+    training_id: str, holdout: Labelled, predictions: FloatArray, lake: Lake, label: LabelSpec
+) -> dict[str, float]:
+    """Write a trial's predictions (n,) of the hold-out to the lake; its metrics there."""
     for day in np.unique(holdout.day.astype(str)):
         mask = holdout.day == day
         lake.write(
@@ -114,7 +121,7 @@ def _try_out(recipe: _Recipe, taken: Snapshot, training_id: str, lake: Lake, row
             trial_frame(holdout.key[mask], predictions[mask], "challenger"),
             part=trial_part(training_id),
         )
-    measured = defined(measures(recipe.label, holdout.y_true, predictions))
+    measured = defined(measures(label, holdout.y_true, predictions))
     return {f"holdout_{name}": value for name, value in measured.items()}
 
 

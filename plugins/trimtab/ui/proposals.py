@@ -85,8 +85,12 @@ def _about_decay(facts: ModelStatus) -> Proposal:
     if decision.kind == Action.RETRAIN:
         text = "The model errs more than it need. A retraining was started."
         return Proposal(level=Level.WATCH, text=text, dag=f"{facts.name}.train")
-    if decision.kind == Action.RECALL:
-        text = "The model errs more than it need. A former champion is released again."
+    released = {
+        Action.RECALL: "A former champion is released again.",
+        Action.RECALIBRATE: "The champion is released with its level corrected.",
+    }
+    if decision.kind in released:
+        text = f"The model errs more than it need. {released[Action(decision.kind)]}"
         return Proposal(level=Level.WATCH, text=text, dag=f"{facts.name}.release")
     return Proposal(level=Level.WATCH, text="The model errs more than it need. The policy waits; see its reason below.")
 

@@ -1,5 +1,6 @@
-"""Reads the ledgers of all models for the status page. It only reads, and it reads nothing else."""
+"""Reads the ledgers of all models for the status page, and asks the guards of a release that is in a step."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,14 +13,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trimtab.adapters.model_folder import load_all
 from trimtab.adapters.sql_ledger import SqlLedger, open_engine
+from trimtab.domain.guards import GuardReport
 from trimtab.domain.journal import Entry, Ledger, Stream
 from trimtab.domain.release import releases
 from trimtab.errors import LedgerUnavailableError, NotFoundError, TrimtabError
-from trimtab.hooks.stores import LEDGER, model_search_path, uri_of
+from trimtab.hooks.stores import LEDGER, StoresHook, model_search_path, uri_of
 from trimtab.stages.bake import labelled_days
+from trimtab.ui.evidence import GuardReader
 from trimtab.ui.history import ModelHistory, history_of
 from trimtab.ui.proposals import with_proposals
 from trimtab.ui.status import STREAMS, Card, Level, ModelStatus, Streams, newest, status_of
+
+log = logging.getLogger(__name__)
 
 CURE = (
     f"Start its database, run `trimtab migrate` if it is new, and look at Airflow's connection {LEDGER!r}. "
@@ -72,6 +77,8 @@ class StatusReader:
 
     search: Callable[[], Sequence[Path]]
     open_ledger: Callable[[str], Ledger]
+    guards: Callable[[str, int], GuardReport | None] = lambda _model, _began: None
+    """What guards say of a model's step, by the ledger sequence at which it began."""
     memories: dict[str, StreamMemory] = field(default_factory=dict)
     """By model."""
 
@@ -117,11 +124,23 @@ class StatusReader:
                 self.memories[card.name] = StreamMemory(self.open_ledger(card.name))
             memory = self.memories[card.name]
             streams = memory.streams()
-            status = status_of(card, streams, baked=_baked(streams, memory.ledger))
+            guards = self._said_by_guards(card.name, streams)
+            status = status_of(card, streams, baked=_baked(streams, memory.ledger), guards=guards)
             return with_proposals(status, card.spec, now), streams
         except (AirflowException, SQLAlchemyError, TrimtabError, ImportError) as exc:
             # The address may hold a password, so the page says what to do and the log has the cause.
             raise LedgerUnavailableError(f"The ledger cannot be read ({type(exc).__name__}). {CURE}") from exc
+
+    def _said_by_guards(self, model: str, streams: Streams) -> GuardReport | None:
+        known = releases(streams["release"]).values()
+        began = next((release.began for release in known if release.state in ("step", "live")), None)
+        if began is None:
+            return None
+        try:
+            return self.guards(model, began)
+        except Exception:
+            log.warning("%s: the guards could not be asked", model, exc_info=True)
+            return None
 
 
 def _baked(streams: Streams, ledger: Ledger) -> int:
@@ -142,4 +161,8 @@ def _engine(url: str) -> Engine:
 
 def airflow_reader() -> StatusReader:
     """The reader for the addresses that Airflow's connections hold."""
-    return StatusReader(search=model_search_path, open_ledger=lambda model: SqlLedger(_engine(uri_of(LEDGER)), model))
+    return StatusReader(
+        search=model_search_path,
+        open_ledger=lambda model: SqlLedger(_engine(uri_of(LEDGER)), model),
+        guards=GuardReader(lambda model: StoresHook(model).stores()).said,
+    )

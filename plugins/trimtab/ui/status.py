@@ -12,6 +12,7 @@ from typing import TypeAlias, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from trimtab.domain.guards import GuardReport
 from trimtab.domain.journal import Entry, Stream, latest_by_subject
 from trimtab.domain.release import GUARD, Release, releases, routing
 from trimtab.domain.spec import ModelSpec
@@ -73,6 +74,8 @@ class ReleaseStatus:
     """Who holds it where it is."""
     checked: str = ""
     """What golden rows have shown after a rollback."""
+    guards: GuardReport | None = None
+    """What the guards of its present step say, with what they still need; None: it is not in one, or not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,13 +159,14 @@ class Card:
     problem: str = ""
 
 
-def status_of(card: Card, streams: Streams, *, baked: int) -> ModelStatus:
+def status_of(card: Card, streams: Streams, *, baked: int, guards: GuardReport | None = None) -> ModelStatus:
     """Fold a model's ledger into its card, but for what to do.
 
     Args:
         card: Its folder.
         streams: Every stream of the ledger, in order.
         baked: Labelled days that an open release has been live for.
+        guards: What the guards of the step say that a release is in.
     """
     return ModelStatus(
         name=card.name,
@@ -170,7 +174,7 @@ def status_of(card: Card, streams: Streams, *, baked: int) -> ModelStatus:
         owner=card.spec.owner if card.spec else "",
         problem=card.problem,
         live=live_version(streams["release"]),
-        release=_release(streams["release"], card.spec, baked),
+        release=_release(streams["release"], card.spec, baked, guards),
         verdict=_verdict(streams["verdict"]),
         retraining=_decision(streams["retraining"], "reason"),
         training=_training(streams),
@@ -226,7 +230,9 @@ def live_version(entries: Sequence[Entry]) -> Live | None:
     return Live(version=version, day=since[-1].as_of, recorded_at=since[-1].recorded_at)
 
 
-def _release(entries: Sequence[Entry], spec: ModelSpec | None, baked: int) -> ReleaseStatus | None:
+def _release(
+    entries: Sequence[Entry], spec: ModelSpec | None, baked: int, guards: GuardReport | None
+) -> ReleaseStatus | None:
     if not entries:
         return None
     last = max(releases(entries).values(), key=lambda release: (release.is_open, release.sequence))
@@ -244,6 +250,7 @@ def _release(entries: Sequence[Entry], spec: ModelSpec | None, baked: int) -> Re
         waits_for=_waits_for(last, spec, baked) if last.is_open else "",
         held_by=last.held_by,
         checked=_checked(last, entries),
+        guards=guards,
     )
 
 
