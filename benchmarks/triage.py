@@ -113,7 +113,7 @@ def _run(scene: Scene, drill: Drill | None, seed: int) -> Outcome:
     for number in range(DRILLED):
         day, before = (scene.days[REFERENCE + CLEAN + number - back] for back in (0, 1))
         today = scene.data.days[day]
-        random = np.random.default_rng(seed)
+        random = _chance(drill, seed, number)
         batch = drill.inject(today, scene.data.days[before], scene.data.target, random) if drill else today
         profiles[day], errors[day] = _measure(scene, batch)
         rows[day] = len(batch.y_true)
@@ -136,6 +136,12 @@ def _run(scene: Scene, drill: Drill | None, seed: int) -> Outcome:
         kind=_kind(drill, scene, errors),
         bug=drill.bug if drill else None,
     )
+
+
+def _chance(drill: Drill | None, seed: int, number: int) -> np.random.Generator:
+    """A fault stays in the column that it is in; a shift draws the rows of each day anew, or it would be a pattern."""
+    is_fault = drill is not None and drill.kind is Kind.DATA_BUG
+    return np.random.default_rng(seed if is_fault else [seed, number])
 
 
 def _kind(drill: Drill | None, scene: Scene, errors: Mapping[str, DayErrors]) -> Kind:
