@@ -196,6 +196,15 @@ def test_a_release_that_is_held_says_by_whom_and_where_to_go_on(world: World) ->
     assert "flight_air_time.rollback" in world.get("/").text
 
 
+def test_levels_at_which_people_decide_are_shown_with_who_set_them(world: World) -> None:
+    assert "Decided by" not in text_of(world.get("/"))
+    world.put("automation", "carrier=UA", "set", level="full", actor="ann", reason="sure enough")
+    world.put("automation", "all", "demoted", level="assist", actor="guard", reason="alarm of 2013-05-04")
+    assert [(one.rows, one.level) for one in world.status.deciders] == [("all", "assist")]
+    assert "Decided by assist all rows" in text_of(world.get("/"))
+    assert "guard: alarm of 2013-05-04" in text_of(world.get("/"))
+
+
 def test_a_rollback_shows_what_its_golden_rows_have_shown(world: World) -> None:
     world.release("1", "requested", "approved", "live", "done")
     world.put("release", "2", "requested", previous="1")

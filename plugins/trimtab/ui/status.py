@@ -12,6 +12,7 @@ from typing import TypeAlias, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from trimtab.domain.automation import automations, in_force
 from trimtab.domain.guards import GuardReport
 from trimtab.domain.journal import Entry, Stream, latest_by_subject
 from trimtab.domain.release import GUARD, Release, releases, routing
@@ -127,6 +128,19 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeciderStatus:
+    """A level of automation at which people decide about some rows."""
+
+    rows: str
+    """'all', or a slice."""
+    level: str
+    day: date
+    recorded_at: datetime
+    reason: str
+    """By whom, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
     """Everything on a model's card."""
 
@@ -142,6 +156,8 @@ class ModelStatus:
     training: Decision | None
     incidents: tuple[Incident, ...]
     batch: BatchStatus | None
+    deciders: tuple[DeciderStatus, ...] = ()
+    """Empty: the model decides everything."""
     proposals: tuple[Proposal, ...] = ()
 
     @property
@@ -180,6 +196,7 @@ def status_of(card: Card, streams: Streams, *, baked: int, guards: GuardReport |
         training=_training(streams),
         incidents=open_incidents(streams),
         batch=_batch(streams["batch"]),
+        deciders=_deciders(streams["automation"]),
     )
 
 
@@ -218,6 +235,21 @@ def _incident(entry: Entry) -> Incident:
         recorded_at=entry.recorded_at,
         reason=text_in(entry.payload, "reason"),
         cure=text_in(entry.payload, "cure"),
+    )
+
+
+def _deciders(entries: Sequence[Entry]) -> tuple[DeciderStatus, ...]:
+    latest = latest_by_subject(entries)
+    return tuple(
+        DeciderStatus(
+            rows=rows,
+            level=one.level,
+            day=latest[rows].as_of,
+            recorded_at=latest[rows].recorded_at,
+            reason=f"{one.actor}: {one.reason}",
+        )
+        for rows, one in sorted(in_force(automations(entries)).items())
+        if one.level != "full"
     )
 
 
