@@ -12,8 +12,9 @@ from trimtab.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-SHARE_OF_TIME = 0.1
-"""What the shadow may take of one processor, so that answers are slower by no more than that, whatever it does."""
+SHARE_OF_TIME = 0.05
+"""What the shadow may take of one processor, whatever it does. Under load answers wait for each other, so that they are
+slower by about twice that."""
 ROWS_WAITING = 10_000
 """Rows that may wait for the shadow; those beyond are not predicted by it."""
 ROWS_AT_ONCE = 1000
