@@ -178,6 +178,9 @@ def test_a_replay_predicts_what_the_stages_predict_day_by_day(model: Path, undis
     files = DayFiles(replayed.root / "lake")
     by_hand = loop.lake.read("predictions", FIRST, end, part="batch")
     assert len(by_hand) > 500
-    assert files.read("predictions", FIRST, end, columns=None, part="batch").equals(by_hand)
+    found = files.read("predictions", FIRST, end, columns=None, part="batch")
+    # A lake puts columns that came after its first write at the end; a replay's files keep the order of each write.
+    assert set(found) == set(by_hand)
+    assert found[list(by_hand)].equals(by_hand)
     verdicts = [(one.subject, one.kind, one.payload) for one in loop.ledger.entries("verdict")]
     assert [(one.subject, one.kind, one.payload) for one in replayed.ledger.entries("verdict")][:5] == verdicts
