@@ -63,6 +63,11 @@ def counted(batch: Batch, bins: object = None) -> Profile:
 
 def said(drill: str | tuple[str, ...] | None, days: int, *, with_labels: bool = True) -> Triage:
     """What triage says after so many drilled days."""
+    return triage(evidence(drill, days, with_labels=with_labels))
+
+
+def evidence(drill: str | tuple[str, ...] | None, days: int, *, with_labels: bool = True, by: float = 0.0) -> Evidence:
+    """Of so many drilled days; `by` is added to their predictions, in standard deviations of the label."""
     drills = (drill,) if isinstance(drill, str) else drill or ()
     batches = {day: day_of(100 + number) for number, day in enumerate(LIVE)}
     for number, day in enumerate(DRILLED[:days]):
@@ -70,7 +75,7 @@ def said(drill: str | tuple[str, ...] | None, days: int, *, with_labels: bool = 
         random = np.random.default_rng(1)
         for name in drills:
             today = DRILLS[name].inject(today, before, TARGET, random)
-        batches[day] = today
+        batches[day] = replace(today, prediction_shift=today.prediction_shift + by)
     last = max(batches)
     errors = {day: day_errors("regression", one.y_true, predicted(one), {}) for day, one in batches.items()}
     current = Current(
@@ -80,7 +85,7 @@ def said(drill: str | tuple[str, ...] | None, days: int, *, with_labels: bool = 
     )
     verdict = ReferenceDaysRule().judge(reference(), current, MonitorSpec())
     intake = Intake(accepted=len(batches[last].y_true), repeated=batches[last].repeated)
-    return triage(Evidence(day=last, reference=reference(), current=current, verdict=verdict, intake=intake))
+    return Evidence(day=last, reference=reference(), current=current, verdict=verdict, intake=intake)
 
 
 @pytest.mark.parametrize("name", [name for name, drill in DRILLS.items() if drill.kind is Kind.DATA_BUG])
@@ -113,13 +118,13 @@ def test_renamed_values_are_named_also_where_no_limit_is_exceeded(name: str, bug
     before = {day: counted(day_of(100 + number)) for number, day in enumerate(LIVE)}
     broken = DRILLS[name].inject(day_of(200), day_of(134), TARGET, np.random.default_rng(1))
     profiles = {**before, DRILLED[0]: counted(broken)}
-    evidence = Evidence(
+    of_today = Evidence(
         day=DRILLED[0],
         reference=reference(),
         current=Current(profiles=profiles, errors={}, rows=dict.fromkeys(profiles, 1000)),
         verdict=Verdict(status=Status.OK, findings=()),
     )
-    assert triage(evidence).bug is bug
+    assert triage(of_today).bug is bug
 
 
 def test_without_labels_a_shift_asks_for_some() -> None:
@@ -151,6 +156,31 @@ def test_label_that_moved_further_than_any_input_is_the_cause() -> None:
     assert (covariate.kind, covariate.advice) == (Kind.COVARIATE_SHIFT, Advice.RETRAIN)
 
 
+def test_input_that_moved_further_is_the_cause_also_within_its_limits() -> None:
+    """One odd day of the reference can widen the limits of an input; the predictions cannot have led it for that."""
+    of_today = evidence("covariate_shift", 7)
+    only = Verdict(status=Status.DRIFT, findings=tuple(f for f in of_today.verdict.findings if f.kind != "input"))
+    assert any(finding.kind == "prediction" for finding in only.flagged)
+    assert triage(replace(of_today, verdict=only)).kind is Kind.COVARIATE_SHIFT
+
+
+@pytest.mark.parametrize(("by", "kind"), [(0.1, Kind.CONCEPT_DRIFT), (0.5, Kind.CHANGED_COMPONENT)])
+def test_component_has_changed_only_where_the_predictions_have_moved(by: float, kind: Kind) -> None:
+    of_today = evidence(None, 7, by=by)
+    grown = Finding(
+        kind="error",
+        signal="mean loss",
+        horizon_days=7,
+        value=3.0,
+        expected=1.0,
+        limit=2.0,
+        flagged=True,
+        measure="loss",
+        column="",
+    )
+    assert triage(replace(of_today, verdict=Verdict(status=Status.DECAY, findings=(grown,)))).kind is kind
+
+
 def test_growth_that_the_inputs_cannot_explain_is_concept_drift() -> None:
     assert "and no input has moved" in said("concept_drift", 7).reasons[-1]
     mixed = said(("benign_shift", *["concept_drift"] * 4), 7)
@@ -176,13 +206,13 @@ def test_missing_values_that_only_a_week_shows_are_a_surge_today() -> None:
     ages = np.where(np.arange(1000) < 100, np.nan, np.asarray(gone.rows["age"], dtype=np.float64))
     today = counted(replace(gone, rows={**gone.rows, "age": ages}))
     for profile_of_today, bug in ((today, Bug.MISSING_SURGE), (counted(gone), None)):
-        evidence = Evidence(
+        of_today = Evidence(
             day=DRILLED[0],
             reference=reference(),
             current=Current(profiles={**before, DRILLED[0]: profile_of_today}, errors={}),
             verdict=Verdict(status=Status.DRIFT, findings=(missing,)),
         )
-        assert triage(evidence).bug is bug
+        assert triage(of_today).bug is bug
 
 
 @pytest.mark.parametrize(

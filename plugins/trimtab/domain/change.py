@@ -144,6 +144,11 @@ class Change:
         error = then[:, 1].std(ddof=1) * math.sqrt(1 / len(now) + 1 / len(then))
         return Levels(predicted=float(moved[0]), bias=float(moved[1]), off=bool(abs(moved[1]) >= LEVEL * error))
 
+    @cached_property
+    def usual_sd(self) -> float:
+        """Standard deviation of the predictions in the reference."""
+        return self.evidence.ordinary.columns[PREDICTION].sd
+
     def divergence(self, name: str) -> float:
         """Of a column since the change from the days before: 2 sqrt(2) Hellinger distances, less the sampling noise.
 

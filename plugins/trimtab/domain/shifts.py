@@ -54,8 +54,8 @@ def _foreign(change: Change) -> Triage | None:
 
 
 def _component(change: Change) -> Triage | None:
-    """The predictions have moved without an input, and the label has stayed where it was."""
-    is_seen = bool(change.errors) and change.levels.off
+    """The predictions have moved, be it within their limits, and neither an input nor the label has."""
+    is_seen = bool(change.errors) and change.levels.off and abs(change.levels.predicted) >= CAUSE * change.usual_sd
     if change.causes or not (is_seen or (change.effects and not _nearly(change.evidence))):
         return None
     if not change.levels.label_stood:
@@ -84,11 +84,15 @@ def _concept(change: Change) -> Triage | None:
 
 
 def _prior(change: Change) -> Triage | None:
-    """The label has moved with the predictions, and these further than any input."""
-    predictions = change.divergence(PREDICTION)
-    if not change.effects or not change.levels.label_followed or predictions < CAUSE:
+    """The label has moved with the predictions, and these further than any input, be that within its limits.
+
+    One odd day of the reference can widen an input's limits; it does not let the predictions move by themselves.
+    """
+    if not change.effects or not change.levels.label_followed:
         return None
-    if predictions <= max((change.divergence(finding.column) for finding in change.causes), default=0.0):
+    moved = {name: change.divergence(name) for name in change.evidence.reference.bins}
+    predictions = moved.pop(PREDICTION)
+    if predictions < CAUSE or predictions <= max(moved.values(), default=0.0):
         return None
     reasons = [change.levels.in_words, "no input has moved further", *largest(change.errors or change.moved)]
     return _said(Kind.PRIOR_SHIFT, Advice.RECALIBRATE, *reasons, by=change.errors or change.moved)
