@@ -62,7 +62,7 @@ system-packages:
 	fi
 
 $(VENV)/synced: uv.lock pyproject.toml | $(BIN)/uv
-	$(BIN)/uv sync --quiet --frozen --all-extras --system-certs
+	$(BIN)/uv sync --quiet --frozen --all-extras --system-certs --compile-bytecode
 	touch $@
 
 $(BIN)/uv:

@@ -65,7 +65,9 @@ SPARK_SCAN = f"""{SPARK}
 frame.write.format("noop").mode("overwrite").save()
 print(time.perf_counter() - begun)
 """
-SPARK_PROFILE = f"""{SPARK}
+SPARK_PROFILE = f"""from trimtab.cli.numpy_settings import set_up_numpy
+set_up_numpy()
+{SPARK}
 from trimtab.adapters.spark_profiler import profile_frame
 from trimtab.cli.drift_table import read_frozen
 profile_frame(frame, read_frozen(Path(sys.argv[3])).bins)
@@ -138,7 +140,9 @@ def _environment(cache: Path, name: str) -> Path:
     if not python.exists():
         uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "venv", "--quiet", "--python", "3.11", cache / name], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PEERS[name]], check=True)
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *PEERS[name]], check=True
+        )
     return python
 
 
@@ -154,7 +158,8 @@ def _measure(tools: dict[str, list[str]], cache: Path, size: str, runs: int) -> 
 
 def _run(command: list[str]) -> Cost:
     begun = time.perf_counter()
-    variables = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "PYSPARK_PYTHON": sys.executable}
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    variables |= {"PYTHONPATH": str(ROOT / "plugins"), "PYSPARK_PYTHON": sys.executable}
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         limit = threading.Timer(LIMIT_S, process.kill)
         limit.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from trimtab.cli.numpy_settings import set_up_numpy
 from trimtab.cli.release import app as release_app
 from trimtab.errors import NotFoundError, RequestError, TrimtabError
 
@@ -77,6 +78,7 @@ def profile(
     output: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("reference.json"),
 ) -> None:
     """Count a reference once and freeze its profile, for `trimtab drift`."""
+    set_up_numpy()
     from trimtab.cli.drift_table import freeze, write_frozen
 
     write_frozen(freeze(data), output)
@@ -89,6 +91,7 @@ def drift(
     current: Annotated[Path, typer.Argument(help="Parquet file.")],
 ) -> None:
     """Show how far each column of a Parquet file has drifted, beside what chance alone gives."""
+    set_up_numpy()
     from trimtab.cli.drift_table import drift_table
 
     typer.echo(drift_table(reference, current))
