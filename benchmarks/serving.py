@@ -30,13 +30,13 @@ from releases_under_load import release_under_load
 from serving_stand import Service, Stand, as_columns, new_stand
 from workers_killed import kill_workers
 
-from trimtab.adapters.model_package import ESTIMATOR_FILE, TRUSTED_TYPES, digest, open_package
+from trimtab.adapters.model_package import ESTIMATOR_FILE, TRUSTED_TYPES, PackagedPredictor, digest, open_package
 
 CONNECTIONS = (8, 32, 128)
 CANARY = 0.05
 RATE = 1000
 """Requests a second that an application sends, whatever the service does."""
-LONELY = 2000
+LONELY, LONELY_ROUNDS = 2000, 5
 SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
 BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
 PEERS = ("mlflow", "bentoml")
@@ -83,10 +83,9 @@ def compare(stand: Stand, arguments: argparse.Namespace) -> None:
             service.load(8, 2)
         figures = _rounds(services, arguments)
         _print_table(services, figures)
-        alone = [own.load(1, arguments.seconds) for _ in range(arguments.rounds)]
+        _print_lonely(stand, own, arguments)
         steady = [own.load(32, arguments.seconds, rate=RATE) for _ in range(arguments.rounds)]
         print(f"\n{RATE} requests/s asked, 5 % canary: {_shown(steady)}")
-        _print_lonely(stand, _median(alone, "p50"))
         _print_shadow(stand, own, arguments)
 
 
@@ -158,24 +157,32 @@ def _print_table(services: list[Service], figures: Figures) -> None:
             print(f"  trimtab answers {more:.1f} x as many as {peer.name}, with {tail:.2f} x its p99")
 
 
-def _print_lonely(stand: Stand, request_ms: float) -> None:
-    bare = {
-        "predict of the package as scikit-learn opens it": _predict_ms(stand, is_lean=False),
-        "predict of the package as the service opens it": _predict_ms(stand, is_lean=True),
+def _print_lonely(stand: Stand, own: Service, arguments: argparse.Namespace) -> None:
+    """Requests one by one and bare predictions take turns, since the machine may slow down for a while."""
+    opened = {
+        "scikit-learn opens it": _predictor(stand, is_lean=False),
+        "the service opens it": _predictor(stand, is_lean=True),
     }
-    print(f"\none lonely request: p50 {request_ms:.2f} ms")
-    for name, milliseconds in bare.items():
-        print(f"  {request_ms / milliseconds:.2f} x the bare {name} ({milliseconds:.2f} ms)")
+    rows = [as_columns(stand.frame.iloc[[number]]) for number in range(200)]
+    alone, bare = [], []
+    for _ in range(max(arguments.rounds, LONELY_ROUNDS)):
+        alone.append(own.load(1, arguments.seconds)["p50"])
+        bare.append(
+            [_time_ms(lambda number, one=one: one.predict(rows[number % len(rows)])) for one in opened.values()]
+        )
+    print(f"\none lonely request: p50 {statistics.median(alone):.2f} ms")
+    for name, milliseconds in zip(opened, zip(*bare, strict=True), strict=True):
+        ratios = [request / one for request, one in zip(alone, milliseconds, strict=True)]
+        spread = f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"  {spread} the bare predict of the package as {name} ({statistics.median(milliseconds):.2f} ms)")
 
 
-def _predict_ms(stand: Stand, *, is_lean: bool) -> float:
-    """Median milliseconds of one row, as columns in, prediction out."""
+def _predictor(stand: Stand, *, is_lean: bool) -> PackagedPredictor:
     package = stand.packages[0]
     predictor = open_package(package, expected_digest=digest(package), name="the benchmark's model")
     if not is_lean:
         predictor._estimator = skops.io.loads(package[ESTIMATOR_FILE], trusted=list(TRUSTED_TYPES))  # noqa: SLF001
-    rows = [as_columns(stand.frame.iloc[[number]]) for number in range(200)]
-    return _time_ms(lambda number: predictor.predict(rows[number % len(rows)]))
+    return predictor
 
 
 def _time_ms(work: Callable[[int], object]) -> float:
