@@ -12,9 +12,9 @@ made-up worlds of a known model, and the bikes of Seoul (folder dirty_seoulbike)
   say what the right answer is.
 - Whether a shift of the inputs is costly is not up to the drill's name, but to the losses of the same days with it and
   without: it is a covariate shift if they have grown (paired t test of the days, one-sided, 5 %), else a benign one.
-- A drill that is not seen at these sizes is not named either; the share of right names is given with and without them,
-  and once more with any data bug right where there is one: on a day whose rows all have one value, renaming it and
-  damaging the encoding of the column give the same rows.
+- A drill that is not seen at these sizes is not named either; the share of right names is given with and without them.
+- The kind of a data bug is right where any bug is found, and its name where it is the one that was injected: on a day
+  whose rows all have one value, renaming it and damaging the encoding of the column give the same rows.
 - Days to detect are those until triage says anything: the median of those that were seen, and the longest.
 """
 
@@ -221,8 +221,8 @@ def _print(outcomes: Mapping[str, Sequence[Outcome]]) -> None:
     right = sum(one.is_right for one in drilled)
     kinds = sum(one.said.kind is one.kind for one in drilled)
     print(
-        f"  right kind {right}/{len(drilled)} ({right / max(len(drilled), 1):.0%}), of the {len(seen)} that were seen "
-        f"{right / max(len(seen), 1):.0%} (90 % wanted); with any bug for a bug {kinds / max(len(drilled), 1):.0%}; "
+        f"  right kind {kinds}/{len(drilled)} ({kinds / max(len(drilled), 1):.0%}; 90 % wanted), of a bug also which "
+        f"{right / max(len(drilled), 1):.0%}, and of the {len(seen)} that were seen {right / max(len(seen), 1):.0%}; "
         f"bugs sent to retraining {sum(one.retrained for one in bugs)}/{len(bugs)}"
     )
 
