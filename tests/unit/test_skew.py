@@ -68,7 +68,7 @@ def test_table_names_the_worst_example(stores: tuple[DeltaLake, FolderRegistry])
     assert "(request r1, row " in table.splitlines()[1]
     assert table.splitlines()[-2:] == [
         "5 of 5 served rows are in a batch by now; 2 differ.",
-        "Version 1, served on 1 days, against the days that it was trained on: these are too few to tell what is "
+        "Version 1, served on 1 day, against the days that it was trained on: these are too few to tell what is "
         "ordinary.",
     ]
 

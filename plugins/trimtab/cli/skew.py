@@ -29,7 +29,8 @@ def _example(example: SkewExample) -> str:
 
 
 def _distribution(found: ServedDistribution) -> list[str]:
-    where = f"Version {found.version}, served on {found.days} days, against the days that it was trained on"
+    days = f"{found.days} day{'' if found.days == 1 else 's'}"
+    where = f"Version {found.version}, served on {days}, against the days that it was trained on"
     if not found.comparisons:
         return [f"{where}: these are too few to tell what is ordinary."]
     if not found.beyond:
