@@ -55,7 +55,7 @@ def test_where_linux_does_not_describe_the_processor_nothing_is_switched_off(tmp
 
 def test_numpy_starts_with_the_settings_on_every_processor() -> None:
     code = f"""
-import os, sys
+import os
 os.environ["NPY_DISABLE_CPU_FEATURES"] = {SLOW_ON_ZEN_4!r}
 import numpy
 print(numpy.sort([3.0, 1.0, 2.0]).tolist())

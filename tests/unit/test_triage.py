@@ -20,7 +20,7 @@ from trimtab.domain.profiles import PREDICTION, ColumnBins, ColumnProfile, Profi
 from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.spec import MonitorSpec
 from trimtab.domain.triage import triage
-from trimtab.domain.verdict import Current, Finding, Status, Verdict
+from trimtab.domain.verdict import Current, Finding, Measure, SignalKind, Status, Verdict
 
 TARGET = Target(numeric=("size", "age"), categorical=("colour",), costly="size", harmless="age")
 DAYS = [(date(2013, 1, 1) + timedelta(days=number)).isoformat() for number in range(56 + 35 + 7)]
@@ -88,6 +88,21 @@ def evidence(drill: str | tuple[str, ...] | None, days: int, *, with_labels: boo
     return Evidence(day=last, reference=reference(), current=current, verdict=verdict, intake=intake)
 
 
+def over_a_week(*, kind: SignalKind, signal: str, measure: Measure, column: str) -> Finding:
+    """Beyond its limit by half."""
+    return Finding(
+        kind=kind,
+        signal=signal,
+        horizon_days=7,
+        value=3.0,
+        expected=1.0,
+        limit=2.0,
+        flagged=True,
+        measure=measure,
+        column=column,
+    )
+
+
 @pytest.mark.parametrize("name", [name for name, drill in DRILLS.items() if drill.kind is Kind.DATA_BUG])
 def test_broken_data_is_named_on_the_first_day_and_kept_out(name: str) -> None:
     found = said(name, 1)
@@ -140,11 +155,11 @@ def test_summary_has_kind_pace_numbers_and_what_to_do() -> None:
 def test_batch_that_validation_blocks_is_broken() -> None:
     current = Current(profiles={}, errors={})
     verdict = ReferenceDaysRule().judge(reference(), current, MonitorSpec())
-    evidence = Evidence(day=DRILLED[0], reference=reference(), current=current, verdict=verdict)
-    blocked = replace(evidence, intake=Intake(blocked=True, failures=("too few rows: 3",)))
+    of_today = Evidence(day=DRILLED[0], reference=reference(), current=current, verdict=verdict)
+    blocked = replace(of_today, intake=Intake(blocked=True, failures=("too few rows: 3",)))
     assert triage(blocked).bug is Bug.INVALID
     assert triage(blocked).reasons == ("too few rows: 3",)
-    unreadable = replace(evidence, intake=Intake(accepted=50, unreadable=50))
+    unreadable = replace(of_today, intake=Intake(accepted=50, unreadable=50))
     assert triage(unreadable).bug is Bug.ENCODING
 
 
@@ -159,25 +174,23 @@ def test_label_that_moved_further_than_any_input_is_the_cause() -> None:
 def test_input_that_moved_further_is_the_cause_also_within_its_limits() -> None:
     """One odd day of the reference can widen the limits of an input; the predictions cannot have led it for that."""
     of_today = evidence("covariate_shift", 7)
-    only = Verdict(status=Status.DRIFT, findings=tuple(f for f in of_today.verdict.findings if f.kind != "input"))
+    within = [replace(f, flagged=f.flagged and f.kind != "input") for f in of_today.verdict.findings]
+    only = Verdict(status=Status.DRIFT, findings=tuple(within))
     assert any(finding.kind == "prediction" for finding in only.flagged)
     assert triage(replace(of_today, verdict=only)).kind is Kind.COVARIATE_SHIFT
+
+
+def test_input_that_the_user_does_not_want_judged_is_no_cause() -> None:
+    """A column such as the day's number moves every day, and would hide every prior shift."""
+    of_today = evidence("covariate_shift", 7)
+    others = Verdict(status=Status.DRIFT, findings=tuple(f for f in of_today.verdict.findings if f.kind != "input"))
+    assert triage(replace(of_today, verdict=others)).kind is Kind.PRIOR_SHIFT
 
 
 @pytest.mark.parametrize(("by", "kind"), [(0.1, Kind.CONCEPT_DRIFT), (0.5, Kind.CHANGED_COMPONENT)])
 def test_component_has_changed_only_where_the_predictions_have_moved(by: float, kind: Kind) -> None:
     of_today = evidence(None, 7, by=by)
-    grown = Finding(
-        kind="error",
-        signal="mean loss",
-        horizon_days=7,
-        value=3.0,
-        expected=1.0,
-        limit=2.0,
-        flagged=True,
-        measure="loss",
-        column="",
-    )
+    grown = over_a_week(kind="error", signal="mean loss", measure="loss", column="")
     assert triage(replace(of_today, verdict=Verdict(status=Status.DECAY, findings=(grown,)))).kind is kind
 
 
@@ -190,17 +203,7 @@ def test_growth_that_the_inputs_cannot_explain_is_concept_drift() -> None:
 
 def test_missing_values_that_only_a_week_shows_are_a_surge_today() -> None:
     """A day of a few rows may be within its limits, and yet must not be learnt from."""
-    missing = Finding(
-        kind="input",
-        signal="missing values of age",
-        horizon_days=7,
-        value=0.5,
-        expected=0.0,
-        limit=0.3,
-        flagged=True,
-        measure="missing",
-        column="age",
-    )
+    missing = over_a_week(kind="input", signal="missing values of age", measure="missing", column="age")
     before = {day: counted(day_of(100 + number)) for number, day in enumerate(LIVE)}
     gone = day_of(200)
     ages = np.where(np.arange(1000) < 100, np.nan, np.asarray(gone.rows["age"], dtype=np.float64))

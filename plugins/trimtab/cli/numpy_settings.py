@@ -19,11 +19,11 @@ def set_up_numpy(environ: MutableMapping[str, str] = os.environ, processor: Path
     what a mask selects is microcode: sorting 32,768 numbers takes 33 to 49 ns each with it, and 7 with AVX2.
     """
     environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if sorts_slowly_with_avx512(_first_core(processor)):
+    if _sorts_slowly_with_avx512(_first_core(processor)):
         environ.setdefault("NPY_DISABLE_CPU_FEATURES", SLOW_ON_ZEN_4)
 
 
-def sorts_slowly_with_avx512(core: str) -> bool:
+def _sorts_slowly_with_avx512(core: str) -> bool:
     """Whether a core, as Linux describes it, is a Zen 4: the first of its family with AVX-512, and the last."""
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in core.splitlines())}
     return ZEN_4.items() <= facts.items() and "avx512f" in facts.get("flags", "").split()

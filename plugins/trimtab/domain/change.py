@@ -43,6 +43,11 @@ class Change:
         """Findings that inputs have moved, be it by a trifle."""
         return self._flagged("input")
 
+    @property
+    def judged_inputs(self) -> frozenset[str]:
+        """All inputs that the user wants judged, beyond their limits or not."""
+        return frozenset(finding.column for finding in self.evidence.verdict.findings if finding.kind == "input")
+
     @cached_property
     def predictions(self) -> list[Finding]:
         """The same about the predictions."""
@@ -143,11 +148,6 @@ class Change:
         moved = now.mean(axis=0) - then.mean(axis=0)
         error = then[:, 1].std(ddof=1) * math.sqrt(1 / len(now) + 1 / len(then))
         return Levels(predicted=float(moved[0]), bias=float(moved[1]), off=bool(abs(moved[1]) >= LEVEL * error))
-
-    @cached_property
-    def usual_sd(self) -> float:
-        """Standard deviation of the predictions in the reference."""
-        return self.evidence.ordinary.columns[PREDICTION].sd
 
     def divergence(self, name: str) -> float:
         """Of a column since the change from the days before: 2 sqrt(2) Hellinger distances, less the sampling noise.

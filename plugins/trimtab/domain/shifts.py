@@ -55,7 +55,7 @@ def _foreign(change: Change) -> Triage | None:
 
 def _component(change: Change) -> Triage | None:
     """The predictions have moved, be it within their limits, and neither an input nor the label has."""
-    is_seen = bool(change.errors) and change.levels.off and abs(change.levels.predicted) >= CAUSE * change.usual_sd
+    is_seen = change.errors and change.levels.off and abs(change.levels.predicted) >= CAUSE * _usual_sd(change.evidence)
     if change.causes or not (is_seen or (change.effects and not _nearly(change.evidence))):
         return None
     if not change.levels.label_stood:
@@ -90,9 +90,8 @@ def _prior(change: Change) -> Triage | None:
     """
     if not change.effects or not change.levels.label_followed:
         return None
-    moved = {name: change.divergence(name) for name in change.evidence.reference.bins}
-    predictions = moved.pop(PREDICTION)
-    if predictions < CAUSE or predictions <= max(moved.values(), default=0.0):
+    predictions = change.divergence(PREDICTION)
+    if predictions < CAUSE or predictions <= max(map(change.divergence, change.judged_inputs), default=0.0):
         return None
     reasons = [change.levels.in_words, "no input has moved further", *largest(change.errors or change.moved)]
     return _said(Kind.PRIOR_SHIFT, Advice.RECALIBRATE, *reasons, by=change.errors or change.moved)
@@ -130,6 +129,10 @@ def _largest_growth(change: Change, moved: Iterable[str]) -> float:
     """
     reached = sum(math.log1p(change.reach(name)) for name in moved)
     return math.sqrt(math.expm1(min(reached, 700.0)))
+
+
+def _usual_sd(evidence: Evidence) -> float:
+    return evidence.ordinary.columns[PREDICTION].sd
 
 
 def _nearly(evidence: Evidence) -> bool:
