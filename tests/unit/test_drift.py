@@ -121,6 +121,18 @@ def test_l_infinity_is_that_of_tensorflow_data_validation() -> None:
     assert l_infinity(np.array([1.0, 2, 7]), np.array([3.0, 1, 6])) == pytest.approx(0.2, abs=1e-15)
 
 
+def test_l_infinity_is_that_of_tensorflow_data_validation_on_the_taxis_of_chicago() -> None:
+    """`payment_type` of TFDV's published train.csv (10,000 rows) and serving.csv (100), 0.0225 for Credit Card in its
+    tutorial. The 0.0435984 for Cash in its guide is of other data: with 6,590 of 10,000 in training, no serving set of
+    fewer than 3,887 rows is that far away.
+    """
+    kinds = ("Cash", "Credit Card", "No Charge", "Unknown", "Pcard", "Dispute")
+    training, serving = np.array([6590.0, 3325, 60, 22, 2, 1]), np.array([65.0, 31, 2, 2, 0, 0])
+    assert l_infinity(training, serving) == pytest.approx(0.0225, abs=1e-15)
+    shares = np.abs(training / training.sum() - serving / serving.sum())
+    assert kinds[int(shares.argmax())] == "Credit Card"
+
+
 @given(COUNTS)
 def test_distances_of_histograms_are_symmetric_and_zero_on_equal_shares(counts: tuple[list[int], list[int]]) -> None:
     first, second = (np.array(values, dtype=np.float64) for values in counts)
