@@ -122,8 +122,9 @@ def test_l_infinity_is_that_of_tensorflow_data_validation() -> None:
 
 
 def test_l_infinity_is_that_of_tensorflow_data_validation_on_the_taxis_of_chicago() -> None:
-    """`payment_type` of TFDV's published train.csv (10,000 rows) and serving.csv (100), 0.0225 for Credit Card in its
-    tutorial. The 0.0435984 for Cash in its guide is of other data: with 6,590 of 10,000 in training, no serving set of
+    """The `payment_type` of its published train.csv (10,000 rows) and serving.csv (100): 0.0225 for Credit Card.
+
+    So says its tutorial. The 0.0435984 for Cash in its guide is of other data: with 6,590 of 10,000 in training, no serving set of
     fewer than 3,887 rows is that far away.
     """
     kinds = ("Cash", "Credit Card", "No Charge", "Unknown", "Pcard", "Dispute")

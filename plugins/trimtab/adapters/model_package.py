@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import TypeAdapter
 
+from trimtab.adapters.joined_trees import join_trees
 from trimtab.adapters.lean_boosting import make_lean
 from trimtab.adapters.model_folder import FEATURE_FILE, SPEC_FILE, parse_spec
 from trimtab.adapters.reproducible_skops import reproducible
@@ -238,5 +239,6 @@ def open_package(package: Package, *, expected_digest: str, name: str) -> Packag
             f"Package of {name} holds a type that is not allowed: {exc}. It is not loaded."
         ) from exc
     make_lean(estimator)
+    join_trees(estimator)
     encoder = _encoder_json.validate_json(package[ENCODER_FILE])
     return PackagedPredictor(model, encoder, as_fitted(estimator, model.spec.label.task))
