@@ -124,8 +124,8 @@ def test_l_infinity_is_that_of_tensorflow_data_validation() -> None:
 def test_l_infinity_is_that_of_tensorflow_data_validation_on_the_taxis_of_chicago() -> None:
     """The `payment_type` of its published train.csv (10,000 rows) and serving.csv (100): 0.0225 for Credit Card.
 
-    So says its tutorial. The 0.0435984 for Cash in its guide is of other data: with 6,590 of 10,000 in training, no serving set of
-    fewer than 3,887 rows is that far away.
+    So says its tutorial. The 0.0435984 for Cash in its guide is of other data: with 6,590 of 10,000 in training, no
+    serving set of fewer than 3,887 rows is that far away.
     """
     kinds = ("Cash", "Credit Card", "No Charge", "Unknown", "Pcard", "Dispute")
     training, serving = np.array([6590.0, 3325, 60, 22, 2, 1]), np.array([65.0, 31, 2, 2, 0, 0])

@@ -25,17 +25,13 @@ def fitted(kind: Any, categorical: Sequence[int] | None, trees: int = 23, **opti
     return kind(max_iter=trees, categorical_features=categorical, random_state=0, **options).fit(matrix, label)
 
 
-def joined(estimator: Any) -> Any:
-    join_trees(estimator)
-    return estimator
-
-
 def is_joined(estimator: Any) -> bool:
     return "_predict_iterations" in vars(estimator)
 
 
 LOOP = fitted(HistGradientBoostingRegressor, [1, 3])
-JOINED = joined(fitted(HistGradientBoostingRegressor, [1, 3]))
+JOINED = fitted(HistGradientBoostingRegressor, [1, 3])
+join_trees(JOINED)
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,8 +84,13 @@ def test_other_estimators_stay_as_they_are() -> None:
         assert not is_joined(estimator)
 
 
+@pytest.mark.parametrize("large", [LARGEST_MATRIX, 1])
 @pytest.mark.parametrize("broken", ["leaves", "missing values", "gone"])
-def test_what_gives_something_else_does_not_take_the_place(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_gives_something_else_does_not_take_the_place(
+    broken: str, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where every row is so large that the loop would answer for it."""
+    monkeypatch.setattr("trimtab.adapters.joined_trees.LARGEST_MATRIX", large)
     estimator = fitted(HistGradientBoostingRegressor, [1, 3])
     if broken == "gone":
         del estimator._bin_mapper

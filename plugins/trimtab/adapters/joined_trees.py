@@ -44,17 +44,11 @@ class JoinedTrees:
         is_large = matrix.size * len(self._numbers) > LARGEST_MATRIX
         if is_large or is_binned or trees is not self._trees:
             self._loop(matrix, trees, raw, is_binned, n_threads)
-            return
-        rows, columns = matrix.shape
-        asked = np.empty((len(self._numbers), rows, columns + 1))
-        asked[:, :, :-1], asked[:, :, -1] = matrix, self._numbers[:, np.newaxis]
-        leaves = self._joined.predict(asked.reshape(-1, columns + 1), self._known, self._positions, 1)
-        summands = leaves.reshape(len(self._numbers), rows)
-        summands[0] += raw[:, 0]
-        raw[:, 0] = np.add.accumulate(summands)[-1]  # one after the other, as the loop does: a sum would be in pairs
+        else:
+            self._add_at_once(matrix, raw)
 
     def gives_the_same(self) -> bool:
-        """Whether that is so where trees can differ: on and beside their thresholds, and without a value."""
+        """Whether one call does so where trees can differ: on and beside their thresholds, and without a value."""
         random, nodes = np.random.default_rng(0), self._joined.nodes
         odd = np.array([np.nan, -1.0, 0.0, 1.0, 2.0, 254.0, 1e300, -1e300])
         columns = []
@@ -63,13 +57,19 @@ class JoinedTrees:
             near = [odd, limits, np.nextafter(limits, np.inf)]
             columns.append(random.choice(np.concatenate(near), PROBES))
         matrix = np.column_stack(columns)
-        by_loop, joined = np.zeros((PROBES, 1), order="F"), np.zeros((PROBES, 1), order="F")
+        by_loop, at_once = np.zeros((PROBES, 1), order="F"), np.zeros((PROBES, 1), order="F")
         self._loop(matrix, self._trees, by_loop, is_binned=False, n_threads=1)
-        rows = max(LARGEST_MATRIX // (matrix.shape[1] * len(self._numbers)), 1)
-        for start in range(0, PROBES, rows):
-            part = slice(start, start + rows)
-            self.add(matrix[part], self._trees, joined[part], is_binned=False, n_threads=1)
-        return np.array_equal(by_loop, joined)
+        self._add_at_once(matrix, at_once)
+        return np.array_equal(by_loop, at_once)
+
+    def _add_at_once(self, matrix: FloatArray, raw: FloatArray) -> None:
+        rows, columns = matrix.shape
+        asked = np.empty((len(self._numbers), rows, columns + 1))
+        asked[:, :, :-1], asked[:, :, -1] = matrix, self._numbers[:, np.newaxis]
+        leaves = self._joined.predict(asked.reshape(-1, columns + 1), self._known, self._positions, 1)
+        summands = leaves.reshape(len(self._numbers), rows)
+        summands[0] += raw[:, 0]
+        raw[:, 0] = np.add.accumulate(summands)[-1]  # one after the other, as the loop does: a sum would be in pairs
 
 
 def join_trees(estimator: Any) -> None:
