@@ -14,6 +14,8 @@ its own in `--cache`, and is left out where that cannot be made.
 import argparse
 import contextlib
 import importlib.metadata
+import itertools
+import json
 import os
 import signal
 import statistics
@@ -37,6 +39,7 @@ CANARY = 0.05
 RATE = 1000
 """Requests a second that an application sends, whatever the service does."""
 LONELY, LONELY_ROUNDS = 2000, 5
+SHADOW_TURNS, TURN_S, SETTLE_S = 10, 2.0, 1.0
 SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
 BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
 PEERS = ("mlflow", "bentoml")
@@ -86,7 +89,7 @@ def compare(stand: Stand, arguments: argparse.Namespace) -> None:
         _print_lonely(stand, own, arguments)
         steady = [own.load(32, arguments.seconds, rate=RATE) for _ in range(arguments.rounds)]
         print(f"\n{RATE} requests/s asked, 5 % canary: {_shown(steady)}")
-        _print_shadow(stand, own, arguments)
+        _print_shadow(stand, own)
 
 
 def _peers(stand: Stand, arguments: argparse.Namespace, stack: contextlib.ExitStack) -> list[Service]:
@@ -194,26 +197,52 @@ def _time_ms(work: Callable[[int], object]) -> float:
     return statistics.median(taken) * 1000
 
 
-def _print_shadow(stand: Stand, own: Service, arguments: argparse.Namespace) -> None:
+def _print_shadow(stand: Stand, own: Service) -> None:
+    """The shadow goes on and off under one load, since the machine may slow down for a while."""
     stand.take_back()
-    loads: list[dict[str, Any]] = [{"connections": 1}, {"connections": 32, "rate": RATE}, {"connections": 32}]
-    reports: dict[tuple[int, bool], list[dict[str, Any]]] = {}
-    for _ in range(arguments.rounds):
-        for is_on in (False, True):
-            if is_on:
-                stand.put_on_trial(0.0)
-            time.sleep(3)  # until every worker follows
-            for number, load in enumerate(loads):
-                reports.setdefault((number, is_on), []).append(own.load(seconds=arguments.seconds, **load))
-            if is_on:
-                stand.take_back()
-    print("\nshadow on against off")
-    for number, load in enumerate(loads):
-        off, on = reports[number, False], reports[number, True]
-        more = _median(on, "p50") / _median(off, "p50") - 1
-        print(f"  {load}: p50 {more:+.1%}\n    off {_shown(off)}\n    on  {_shown(on)}")
+    print(f"\nshadow on against off, in {SHADOW_TURNS} turns of {TURN_S:g} s each")
+    for load in ({"connections": 1}, {"connections": 32, "rate": RATE}, {"connections": 32}):
+        turns = _shadow_turns(stand, own, load)
+        shown = [f"{load}: p50 {_more(turns, 0.5)}, p99 {_more(turns, 0.99)}"]
+        singly = sorted(_quantile(on, 0.5) / _quantile(off, 0.5) - 1 for off, on in zip(*turns.values(), strict=True))
+        shown.append(f"p50 of single turns {singly[0]:+.0%} to {singly[-1]:+.0%}")
+        print("  " + "; ".join(shown))
     told = [line for line in own.get("/metrics").splitlines() if line.startswith(SHADOW_METRICS)]
     print("  " + "\n  ".join(line for line in told if 'arm="c' not in line))
+
+
+def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any]) -> dict[bool, list[list[float]]]:
+    """Latencies in milliseconds of each turn without and with the shadow."""
+    answers, spans = stand.path / "answers.jsonl", []
+    seconds = 2 * SHADOW_TURNS * (SETTLE_S + TURN_S) + SETTLE_S
+    with own.loading(seconds=seconds, answers=answers, **load) as process:
+        time.sleep(SETTLE_S)
+        for number in range(2 * SHADOW_TURNS):
+            is_on = bool(number % 2)
+            if is_on:
+                stand.put_on_trial(0.0)
+            time.sleep(SETTLE_S)  # until every worker follows
+            spans.append((is_on, time.time(), time.time() + TURN_S))
+            time.sleep(TURN_S)
+            if is_on:
+                stand.take_back()
+        process.communicate()
+    times = [json.loads(line) for line in answers.read_text().splitlines()]
+    turns: dict[bool, list[list[float]]] = {False: [], True: []}
+    for is_on, begin, end in spans:
+        within = [one for one in times if begin <= one["sent"] and one["received"] <= end]
+        turns[is_on].append(sorted((one["received"] - one["sent"]) * 1000 for one in within))
+    return turns
+
+
+def _more(turns: dict[bool, list[list[float]]], share: float) -> str:
+    """A quantile of all answers without and of all answers with the shadow."""
+    off, on = (_quantile(sorted(itertools.chain(*turns[is_on])), share) for is_on in (False, True))
+    return f"{on / off - 1:+.1%} ({off:.2f} to {on:.2f} ms)"
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 def watch_memory(stand: Stand, minutes: float, workers: int) -> None:

@@ -15,7 +15,7 @@ from trimtab.domain.columns import Columns
 from trimtab.domain.metrics import FloatArray
 from trimtab.errors import OverloadedError
 from trimtab.serving import desk, shadow_queue
-from trimtab.serving.desk import BATCH_ROWS, Desk, RowOutcome
+from trimtab.serving.desk import BATCH_ROWS, IN_THE_LOOP_ROWS, Desk, RowOutcome
 from trimtab.serving.rows import Value
 from trimtab.serving.telemetry import Telemetry
 from unit.serving_doubles import MODEL, Row, Service, SpoiledPredictor, columns_of, flights, folder, new_service
@@ -230,3 +230,52 @@ def test_shadow_rests_so_that_it_has_no_more_than_its_share_of_the_time(
 
     assert asyncio.run(ask()) < 20
     assert len([line for line in lines(service) if line["arm"] == "shadow"]) == 20, "what waits is predicted at the end"
+
+
+def test_quick_batches_are_predicted_by_the_event_loop_and_slow_or_large_ones_by_a_thread(service: Service) -> None:
+    """The clock moves only while the model predicts."""
+    now, cost, by_loop = [0.0], [1.0], list[bool]()
+
+    def call(_features: Columns, predictions: FloatArray) -> FloatArray:
+        by_loop.append(threading.current_thread() is threading.main_thread())
+        now[0] += cost[0]
+        return predictions
+
+    service.registry.special["1"] = SpoiledPredictor(1, call)
+    service.server.refresh()
+
+    async def ask() -> None:
+        served = Desk({MODEL: service.server}, Telemetry({MODEL: service.server}), timer=lambda: now[0])
+
+        async def predict(rows: int) -> None:
+            await served.predict(service.server, values(flights(rows)), "request")
+
+        cost[0] = 0.001
+        for rows in (1, 1, IN_THE_LOOP_ROWS, IN_THE_LOOP_ROWS + 1, 1):
+            await predict(rows)
+        cost[0] = 0.0056
+        await predict(1)
+        cost[0] = 0.001
+        for _ in range(3):
+            await predict(1)
+        await served.close()
+
+    asyncio.run(ask())
+    first, quick, large, quick_again, slow = [False], [True, True], [False], [True], [True]
+    after_it = [False, False, True]  # 5.6 and 5.04 ms are expected, and then less than 5
+    assert by_loop == [*first, *quick, *large, *quick_again, *slow, *after_it]
+
+
+def test_requests_that_come_at_once_are_one_batch_also_of_an_idle_service(service: Service) -> None:
+    spoiled = SpoiledPredictor(1, as_they_are)
+    service.registry.special["1"] = spoiled
+    service.server.refresh()
+
+    async def ask() -> None:
+        served = Desk({MODEL: service.server}, Telemetry({MODEL: service.server}))
+        asked = [served.predict(service.server, values(flights(1)), f"request-{number}") for number in range(5)]
+        await asyncio.gather(*asked)
+        await served.close()
+
+    asyncio.run(ask())
+    assert spoiled.calls == 1

@@ -10,6 +10,7 @@ import pytest
 
 from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
 from trimtab.serving.messages import Answer, RowAnswer
+from trimtab.serving.published import direct_handlers
 from unit.serving_doubles import MODEL, client, new_service
 
 
@@ -84,3 +85,10 @@ def test_statuses_of_the_guide_are_those_that_are_published(tmp_path: Path) -> N
     }
     listed = {int(status) for row in re.findall(r"^\| ([0-9, ]+) \|", GUIDE, re.MULTILINE) for status in row.split(",")}
     assert listed - {405} == published
+
+
+def test_every_post_route_with_a_fixed_path_is_asked_without_the_router(tmp_path: Path) -> None:
+    app = new_service(tmp_path).app()
+    fixed = {path for path, route in app.openapi()["paths"].items() if "post" in route and "{" not in path}
+    assert set(direct_handlers(app)) == fixed
+    assert f"/models/{MODEL}/predict" in fixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,9 +51,14 @@ class Encoder:
         """Features (n each) as a float matrix (n, p), columns in the order of `names`."""
         parts = [np.asarray(features[name], dtype=np.float64) for name in self.numeric]
         for name, known in self.categories.items():
-            code: dict[str | None, float] = {value: float(position) for position, value in enumerate(known)}
+            code = _codes(known)
             parts.append(np.array([code.get(value, np.nan) for value in _categories(features[name])], dtype=np.float64))
         return np.column_stack(parts)
+
+
+@lru_cache(maxsize=64)
+def _codes(known: tuple[str, ...]) -> Mapping[str | None, float]:
+    return {value: float(position) for position, value in enumerate(known)}
 
 
 def _categories(values: Column) -> list[str | None]:

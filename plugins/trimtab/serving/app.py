@@ -19,7 +19,7 @@ from trimtab.serving.edge import Edge
 from trimtab.serving.messages import MAX_ROWS, Health, Readiness
 from trimtab.serving.model_server import ModelServer
 from trimtab.serving.peers import Peers
-from trimtab.serving.published import TOKEN, refusals
+from trimtab.serving.published import TOKEN, direct_handlers, refusals
 from trimtab.serving.readiness import readiness
 from trimtab.serving.refusals import RefusalError
 from trimtab.serving.telemetry import Telemetry
@@ -94,15 +94,6 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(
-        Edge,
-        tokens=tokens,
-        telemetry=telemetry,
-        models=frozenset(models),
-        max_body_bytes=max_body_bytes,
-        body_timeout_s=body_timeout_s,
-        answer_timeout_s=answer_timeout_s,
-    )
     for server in models.values():
         typed_predict.add_routes(app, server, desk)
         outcomes.add_routes(app, server, telemetry)
@@ -111,6 +102,16 @@ def create_app(
     _add_state(app, models, telemetry)
     add_docs(app, docs_assets)
     _add_refusals(app, models)
+    app.add_middleware(
+        Edge,
+        direct=direct_handlers(app),
+        tokens=tokens,
+        telemetry=telemetry,
+        models=frozenset(models),
+        max_body_bytes=max_body_bytes,
+        body_timeout_s=body_timeout_s,
+        answer_timeout_s=answer_timeout_s,
+    )
     return app
 
 

@@ -1,8 +1,10 @@
 """Where the requests of all protocols come together: rows that arrive together are predicted together."""
 
 import asyncio
+import math
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +24,15 @@ BATCH_ROWS = 1000
 """Rows of a batch: as many as one request may have, so that no request waits for more than its own size."""
 ROWS_WAITING = 20_000
 """Rows that may wait for a model. More would be answered too late for anybody, while those that come fare no better."""
+LOOKS = 2
+"""Turns of the event loop before a batch is taken: in one it reads what has come, in the other that becomes rows."""
+IN_THE_LOOP_S = 0.005
+"""A batch that should take less is predicted by the event loop itself, see ADR 16. A thread that computes may keep
+Python's lock from the loop for as long (`sys.getswitchinterval`), so that the loop would not be free any sooner."""
+IN_THE_LOOP_ROWS = 200
+"""Larger batches are never predicted by it: how long one takes is known of batches as they mostly are."""
+FADING = 0.9
+"""What is left of a slow batch's time, for what is expected of the next, with each that is not as slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +79,12 @@ class _Queue:
     waiting: deque[_Asked] = field(default_factory=deque)
     rows: int = 0
     is_served: bool = False
+    expected_s: float = math.inf
+    """How long the next batch may take."""
+
+    def note(self, seconds: float) -> None:
+        """Learn from a batch: the slow ones are remembered longer."""
+        self.expected_s = seconds if math.isinf(self.expected_s) else max(seconds, FADING * self.expected_s)
 
     def take(self) -> list[_Asked]:
         """The requests that are next, up to a batch of rows, without those that nobody waits for any more."""
@@ -85,12 +102,18 @@ class _Queue:
 class Desk:
     """Predicts for all protocols and all models. It belongs to one event loop.
 
-    A batch is whatever waits when the batch before has been answered, so that nothing ever waits for company.
+    A batch is whatever has come when the batch before has been answered, so that nothing ever waits for company.
     """
 
-    def __init__(self, models: Mapping[str, ModelServer], telemetry: Telemetry) -> None:
-        """Bind to the models that are served."""
-        self._telemetry = telemetry
+    def __init__(
+        self,
+        models: Mapping[str, ModelServer],
+        telemetry: Telemetry,
+        *,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Bind to the models that are served; `timer` gives seconds from any fixed moment on."""
+        self._telemetry, self._timer = telemetry, timer
         self._queues = {name: _Queue() for name in models}
         self._shadows = {name: ShadowQueue(server, telemetry) for name, server in models.items()}
         # A batch at a time for each model; two models share the processors as the system sees fit.
@@ -144,10 +167,9 @@ class Desk:
         self._threads.shutdown()
 
     async def _serve(self, server: ModelServer, queue: _Queue) -> None:
-        loop = asyncio.get_running_loop()
-        while batch := queue.take():
+        while batch := await _next(queue):
             try:
-                outcomes, answered = await loop.run_in_executor(self._threads, _answer, server, batch)
+                outcomes, answered = await self._answered(server, queue, batch)
             except Exception as exc:  # noqa: BLE001  # whoever asked has to deal with it
                 if isinstance(exc, OSError):
                     self._telemetry.unlogged(server.spec.name)
@@ -159,11 +181,31 @@ class Desk:
                 self._follow_up(server.spec.name, answered)
         queue.is_served = False
 
+    async def _answered(
+        self, server: ModelServer, queue: _Queue, batch: Sequence[_Asked]
+    ) -> tuple[list[list[RowOutcome]], Answered]:
+        rows = sum(len(asked.rows) for asked in batch)
+        start = self._timer()
+        try:
+            if queue.expected_s < IN_THE_LOOP_S and rows <= IN_THE_LOOP_ROWS:
+                return _answer(server, batch)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _answer, server, batch)
+        finally:
+            if rows <= IN_THE_LOOP_ROWS:
+                queue.note(self._timer() - start)
+
     def _follow_up(self, model: str, answered: Answered) -> None:
         for attempt in answered.attempts:
             self._telemetry.tried(model, attempt)
         if answered.to_shadow is not None:
             self._shadows[model].add(answered.to_shadow)
+
+
+async def _next(queue: _Queue) -> list[_Asked]:
+    if queue.waiting:
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+    return queue.take()
 
 
 def _answer(server: ModelServer, batch: Sequence[_Asked]) -> tuple[list[list[RowOutcome]], Answered]:

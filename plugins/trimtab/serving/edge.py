@@ -1,22 +1,27 @@
 """What every request meets first: its id, the token, the bounds of body and time; and what is counted of it."""
 
+import asyncio
 import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
-import anyio
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trimtab.serving import tokens
 from trimtab.serving.messages import REQUEST_ID
+from trimtab.serving.published import Handler
 from trimtab.serving.refusals import RefusalError, refusal, try_later
 from trimtab.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
+
+Headers: TypeAlias = Mapping[bytes, bytes]
+"""By name in lower case; of a name that comes twice, the first."""
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
 """Answered without a token: what a load balancer asks."""
@@ -43,6 +48,7 @@ class Edge:
         self,
         app: ASGIApp,
         *,
+        direct: Mapping[str, Handler],
         tokens: tokens.TokenCheck,
         telemetry: Telemetry,
         models: frozenset[str],
@@ -51,8 +57,9 @@ class Edge:
         answer_timeout_s: float,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
-        """Wrap `app`; see `create_app` for the bounds."""
-        self._app, self._tokens, self._telemetry, self._models = app, tokens, telemetry, models
+        """Wrap `app`, past which the POST routes of `direct` are asked; see `create_app` for the bounds."""
+        self._app, self._direct = app, direct
+        self._tokens, self._telemetry, self._models = tokens, telemetry, models
         self._max_body_bytes, self._body_timeout_s, self._new_id = max_body_bytes, body_timeout_s, new_id
         self._answer_timeout_s = answer_timeout_s
 
@@ -63,7 +70,7 @@ class Edge:
             return
         start = time.perf_counter()
         status: int | None = None
-        headers = Headers(scope=scope)
+        headers: Headers = dict(reversed(scope["headers"]))
         state = scope.setdefault("state", {})
         state["request_id"] = self._request_id(headers)
 
@@ -71,7 +78,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+                named = (b"x-request-id", state["request_id"].encode())
+                message["headers"] = [*message.get("headers", ()), named]
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 self._count(scope["path"], status or 0, time.perf_counter() - start)
@@ -85,16 +93,24 @@ class Edge:
                 await _refused(exc, scope)(scope, receive, send_named)
 
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        self._admit(scope, headers.get("authorization", ""))
+        self._admit(scope, headers.get(b"authorization", b"").decode("latin-1"))
+        handler: Handler | None = None
         if scope["method"] == "POST":
             body = await self._body(headers, receive)
             if body is None:
                 return
-            receive = _replayed(body, receive)
-        with anyio.move_on_after(self._answer_timeout_s) as bound:
-            await self._app(scope, receive, send)
-        if bound.cancelled_caught:
-            raise try_later(f"There was no answer within {self._answer_timeout_s:g} s.")
+            receive, handler = _replayed(body, receive), self._direct.get(scope["path"])
+        try:
+            async with asyncio.timeout(self._answer_timeout_s) as bound:
+                if handler is None:
+                    await self._app(scope, receive, send)
+                else:
+                    response = await handler(Request(scope, receive))
+                    await response(scope, receive, send)
+        except TimeoutError as exc:
+            if not bound.expired():
+                raise
+            raise try_later(f"There was no answer within {self._answer_timeout_s:g} s.") from exc
 
     def _admit(self, scope: Scope, authorization: str) -> None:
         path = scope["path"]
@@ -112,31 +128,36 @@ class Edge:
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The body; None if the client has gone."""
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get(b"content-encoding", b"identity") != b"identity":
             raise RefusalError(415, "The body must not be compressed.")
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._max_body_bytes:
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:20]) > self._max_body_bytes:
             raise self._too_large()
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                return await self._received(receive)
+        except TimeoutError as exc:
+            reason = f"The body must arrive within {self._body_timeout_s:g} s. Send it again."
+            raise RefusalError(408, reason, headers={"Connection": "close"}) from exc
+
+    async def _received(self, receive: Receive) -> bytes | None:
         body = bytearray()
-        with anyio.move_on_after(self._body_timeout_s):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return None
-                body += message.get("body", b"")
-                if len(body) > self._max_body_bytes:
-                    raise self._too_large()
-                if not message.get("more_body"):
-                    return bytes(body)
-        reason = f"The body must arrive within {self._body_timeout_s:g} s. Send it again."
-        raise RefusalError(408, reason, headers={"Connection": "close"})
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return bytes(body)
 
     def _too_large(self) -> RefusalError:
         reason = f"The body must have at most {self._max_body_bytes} bytes. Send fewer rows at a time."
         return RefusalError(413, reason, headers={"Connection": "close"})
 
     def _request_id(self, headers: Headers) -> str:
-        wished = headers.get("x-request-id", "")
+        wished = headers.get(b"x-request-id", b"").decode("latin-1")
         return wished if re.fullmatch(REQUEST_ID, wished) else self._new_id()
 
     def _count(self, path: str, status: int, seconds: float) -> None:

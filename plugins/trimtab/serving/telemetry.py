@@ -2,6 +2,7 @@
 
 from collections import Counter as Counted
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +23,7 @@ Merge: TypeAlias = Callable[[Sequence[float]], float]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper ends of the histograms' buckets."""
+SERIES_AT_HAND = 256
 
 
 class Telemetry:
@@ -90,6 +92,11 @@ class Telemetry:
         self._outcomes = Counter(
             "trimtab_outcomes", "Outcomes that clients have told, by kind.", ["model_name", "kind"], registry=counted
         )
+        # The library takes a lock and makes each label a text before it finds a series.
+        self._requests_of = lru_cache(SERIES_AT_HAND)(self._requests.labels)
+        self._duration_of = lru_cache(SERIES_AT_HAND)(self._duration.labels)
+        self._rows_of = lru_cache(SERIES_AT_HAND)(self._rows.labels)
+        self._calls_of = lru_cache(SERIES_AT_HAND)(self._calls.labels)
         for name in models:
             for kind in OUTCOME_KINDS:
                 self._outcomes.labels(name, kind)
@@ -100,15 +107,15 @@ class Telemetry:
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Count a request to predict; `model` is empty where no such model is served."""
-        self._requests.labels(model, str(status)).inc()
-        self._duration.labels(model).observe(seconds)
+        self._requests_of(model, status).inc()
+        self._duration_of(model).observe(seconds)
 
     def tried(self, model: str, attempt: Attempt) -> None:
         """Count the rows of one call of one version."""
         failed = len(attempt.failed)
-        self._rows.labels(model, attempt.version, attempt.arm, "ok").inc(len(attempt.positions) - failed)
-        self._rows.labels(model, attempt.version, attempt.arm, "failed").inc(failed)
-        self._calls.labels(model, attempt.version, attempt.arm).observe(attempt.latency_ms / 1000)
+        self._rows_of(model, attempt.version, attempt.arm, "ok").inc(len(attempt.positions) - failed)
+        self._rows_of(model, attempt.version, attempt.arm, "failed").inc(failed)
+        self._calls_of(model, attempt.version, attempt.arm).observe(attempt.latency_ms / 1000)
         for level, rows in attempt.referred.items():
             self._referred.labels(model, level).inc(rows)
 

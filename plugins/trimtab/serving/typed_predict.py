@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI
 from pydantic import Field, ValidationError
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
 from trimtab.serving.answering import AnsweredRows, answer
 from trimtab.serving.desk import Desk
-from trimtab.serving.messages import MAX_ROWS, REQUEST_ID, Answer, Message, RequestId, RowAnswer, example
+from trimtab.serving.messages import MAX_ROWS, REQUEST_ID, Answer, Message, RequestId, example
 from trimtab.serving.model_server import ModelServer
 from trimtab.serving.published import add_post, json_body, parsed, refusals, refused
 from trimtab.serving.row_check import CheckedRows, ReadRows, RowCheck
@@ -70,22 +71,26 @@ def _read_row_by_row(body: bytes, check: RowCheck, request: Request) -> CheckedR
         raise refused(exc) from exc
 
 
-def _written(answered: AnsweredRows, model: str, request_id: str) -> str:
+def _written(answered: AnsweredRows, model: str, request_id: str) -> bytes:
+    """An `Answer`, without making one, which takes four times as long."""
+    outcomes = answered.outcomes
     rows = [
-        RowAnswer.model_construct(
-            prediction=row.prediction,
-            version=row.version,
-            arm=row.arm,
-            decided_by=row.decided_by,
-            level=row.level,
-            effects=row.effects,
-        )
-        for row in answered.outcomes
+        {
+            "prediction": row.prediction,
+            "version": row.version,
+            "arm": row.arm,
+            "decided_by": row.decided_by,
+            "level": row.level,
+            "effects": row.effects,
+        }
+        for row in outcomes
     ]
-    return Answer.model_construct(
-        request_id=request_id,
-        model=model,
-        routing=next((row.route for row in answered.outcomes if row.route is not None), None),
-        predictions=rows,
-        problems=list(answered.problems),
-    ).model_dump_json()
+    return to_json(
+        {
+            "request_id": request_id,
+            "model": model,
+            "routing": next((row.route for row in outcomes if row.route is not None), None),
+            "predictions": rows,
+            "problems": answered.problems,
+        }
+    )
