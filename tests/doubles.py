@@ -10,9 +10,9 @@ import pandas as pd
 from trimtab.adapters.model_folder import load_folder
 from trimtab.adapters.model_package import as_fitted, load_feature_code, pack
 from trimtab.adapters.sklearn_trainer import new_estimator
-from trimtab.domain.binning import bins_of
+from trimtab.domain.binning import bins_of, number_bins
 from trimtab.domain.columns import Columns, Encoder
-from trimtab.domain.counting import profile
+from trimtab.domain.counting import profile, profile_column
 from trimtab.domain.metrics import FloatArray, day_errors
 from trimtab.domain.ports import Package, Training
 from trimtab.domain.profiles import PREDICTION, Reference
@@ -69,7 +69,14 @@ def tiny_package(seed: int = 0, task: Task = "regression") -> Package:
     watched = {**features, PREDICTION: predicted}
     bins = bins_of(watched)
     day = day_errors(task, label, predicted, {"carrier": rows["carrier"]})
-    reference = Reference(bins=bins, days={"2013-01-01": profile(watched, bins)}, errors={"2013-01-01": day})
+    label_bins = number_bins(label)
+    reference = Reference(
+        bins=bins,
+        days={"2013-01-01": profile(watched, bins)},
+        errors={"2013-01-01": day},
+        label_bins=label_bins,
+        labels=profile_column(label, label_bins),
+    )
     return pack(estimator=fitted, encoder=encoder, reference=reference, feature_code=folder.feature_code, spec=spec)
 
 

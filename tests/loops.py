@@ -140,6 +140,7 @@ class Loop:
             source=self.source,
             lake=self.lake,
             ledger=self.ledger,
+            registry=self.registry,
             rows=self.spec.rows,
             label=self.spec.label,
             slices=self.spec.slices,

@@ -12,8 +12,10 @@ from doubles import ROOT
 from loops import Loop, days, load_folder, registry_content
 from trimtab.domain.journal import Entry
 from trimtab.domain.ports import ExpectationResult
+from trimtab.domain.profiles import LABEL
 from trimtab.domain.retraining import Action
 from trimtab.domain.verdict import Status
+from trimtab.stages.profile_batch import profile_json
 
 pytestmark = pytest.mark.integration
 
@@ -75,6 +77,20 @@ def test_bikes_outgrow_their_model_until_it_is_trained_again(data_folder: Path, 
         entry.as_of for entry in decays
     }
     assert_later_versions_beat_the_first(loop, end)
+    assert_labels_were_counted_as_they_came(loop, end)
+
+
+def assert_labels_were_counted_as_they_came(loop: Loop, end: date) -> None:
+    """The profiles of the last month are those of its labels, and the verdicts tell of them."""
+    first = end - timedelta(days=20)
+    rows, counted = loop.lake.read("labels", first, end), loop.lake.read("profiles", first, end, part=LABEL)
+    profiles = {
+        day: profile_json.validate_json(text) for day, text in zip(counted["_day"], counted["profile"], strict=True)
+    }
+    means = {day: one.columns[LABEL].mean for day, one in profiles.items()}
+    assert means == pytest.approx(rows.groupby("_day")["label"].mean().to_dict())
+    assert len(means) > 15
+    assert str(loop.ledger.entries("verdict")[-1].payload["labels"]).startswith("Labels (")
 
 
 def assert_later_versions_beat_the_first(loop: Loop, end: date) -> None:

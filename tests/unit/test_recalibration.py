@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from doubles import tiny_package, tiny_rows
 from trimtab.adapters.model_package import digest, open_package
-from trimtab.domain.binning import bins_of
-from trimtab.domain.counting import profile
+from trimtab.domain.binning import bins_of, number_bins
+from trimtab.domain.counting import profile, profile_column
 from trimtab.domain.metrics import FloatArray, day_errors, losses
 from trimtab.domain.profiles import PREDICTION, Reference
 from trimtab.domain.recalibration import (
@@ -106,7 +106,13 @@ def reference_of(task: Task, y_true: FloatArray, y_pred: FloatArray) -> Referenc
     columns = {"distance": np.arange(len(y_pred), dtype=np.float64), PREDICTION: y_pred}
     bins = bins_of(columns)
     day = day_errors(task, y_true, y_pred, {"carrier": np.where(y_pred > 0.5, "AA", "UA").astype(object)})
-    return Reference(bins=bins, days={"2013-01-01": profile(columns, bins)}, errors={"2013-01-01": day})
+    return Reference(
+        bins=bins,
+        days={"2013-01-01": profile(columns, bins)},
+        errors={"2013-01-01": day},
+        label_bins=number_bins(y_true),
+        labels=profile_column(y_true, number_bins(y_true)),
+    )
 
 
 @pytest.mark.parametrize("correction", [LOWER, STEEPER, HALF])
@@ -122,6 +128,8 @@ def test_reference_counts_corrected_predictions_as_it_counted_them_before(correc
     assert then.sd == pytest.approx(now.sd, rel=1e-2)
     assert (then + now).rows == 2 * len(y_pred)
     assert moved.days["2013-01-01"].columns["distance"] == reference.days["2013-01-01"].columns["distance"]
+    assert (moved.label_bins, moved.labels) == (reference.label_bins, reference.labels)
+    assert moved.labels is not None
 
 
 def test_honest_probabilities_have_the_log_loss_of_their_entropy() -> None:

@@ -20,7 +20,8 @@ from trimtab.domain.columns import Columns, row_keys
 from trimtab.domain.journal import Draft, Payload, Stream
 from trimtab.domain.metrics import DayErrors
 from trimtab.domain.ports import BATCH, RawBatch, Source
-from trimtab.domain.profiles import PREDICTION
+from trimtab.domain.profiles import LABEL as LABEL_COLUMN
+from trimtab.domain.profiles import PREDICTION, total
 from trimtab.domain.release import Routing
 from trimtab.domain.retraining import Action, RetrainDecision, Trigger
 from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, RowsSpec, SliceSpec, TrainSpec
@@ -490,6 +491,7 @@ def labelled(
         source=source,
         lake=stage.lake,
         ledger=stage.ledger,
+        registry=stage.registry,
         rows=rows,
         label=label,
         slices=slices,
@@ -548,6 +550,41 @@ def test_answers_of_the_service_are_measured_beside_the_batch(stage: Stage) -> N
     assert online["interaction"] == {"rows": 2, "correction": 0, "override": 0, "retry": 0, "click": 0}
     labelled(stage)
     assert len(stage.ledger.entries("feedback")) == 1
+
+
+def test_labels_are_counted_on_the_bins_of_the_champion_of_their_day_and_add_up(stage: Stage) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    flights, following = batch(0).astype(dict.fromkeys(ROWS.key, str)), DAY + timedelta(days=1)
+    minutes = {DAY: np.arange(90, 120), following: np.arange(95, 125)}
+    source = Fixed({day: flights.assign(air_time=values.astype(str)) for day, values in minutes.items()})
+    for day in minutes:
+        stage.lake.write("batches", day, batch(0))
+        labelled(stage, source=source, as_of=day + timedelta(days=1))
+    found = stage.lake.read("profiles", DAY, DAY + timedelta(days=1), part=LABEL_COLUMN)
+    assert found["version"].tolist() == ["1", "1"]
+    week = total([profile_json.validate_json(one) for one in found["profile"]]).columns[LABEL_COLUMN]
+    both = np.concatenate([*minutes.values()])
+    assert (week.rows, week.missing) == (60, 0)
+    assert (week.mean, week.sd) == (pytest.approx(both.mean()), pytest.approx(both.std(ddof=1)))
+    slices = slices_json.validate_json(found["slices"].iloc[0])
+    assert sum(one.rows for name, one in slices.items() if name.startswith("carrier=")) == 30
+
+    judge(following, **stage.stores, monitor=MonitorSpec())
+    said = stage.ledger.entries("verdict")[0].payload["labels"]
+    trained = stage.registry.describe("1").reference.labels
+    assert trained is not None
+    assert str(said).startswith(f"Labels (2 days, 60 rows): mean {both.mean():.4g}, in training {trained.mean:.4g}; ")
+
+    stage.lake.write("batches", DAY, pd.DataFrame())
+    labelled(stage)
+    left = stage.lake.read("profiles", DAY, DAY + timedelta(days=1), part=LABEL_COLUMN)
+    assert left["_day"].tolist() == [following.isoformat()], "those of a batch that was blocked are deleted"
+
+
+def test_labels_of_a_day_without_a_champion_are_not_counted(stage: Stage) -> None:
+    stage.lake.write("batches", DAY, batch(0))
+    assert labelled(stage).labelled == 30
+    assert stage.lake.version("profiles") == -1
 
 
 def test_what_clients_said_labels_rows_that_the_source_leaves_out_and_is_counted(stage: Stage) -> None:

@@ -335,10 +335,11 @@ def test_the_three_findings_nearest_to_their_limit_are_shown_in_order(world: Wor
 
 
 def test_findings_of_another_version_of_trimtab_leave_status_and_summary(world: World) -> None:
-    world.verdict("drift", findings=[{"name": "old"}], summary="something moved")
+    world.verdict("drift", findings=[{"name": "old"}], summary="something moved", labels="Labels (2 days)")
     verdict = world.status.verdict
     assert verdict is not None
     assert (verdict.status, verdict.summary, verdict.closest) == (Status.DRIFT, "something moved", ())
+    assert verdict.labels == "Labels (2 days)"
 
 
 def test_a_second_look_at_an_older_day_does_not_hide_the_latest(world: World) -> None:
@@ -501,7 +502,7 @@ def hostile(world: World) -> str:
     world.put("release", "2", "requested", previous=evil)
     world.put("release", "2", "approved", reason=evil)
     world.put("release", "2", "step", step=evil, share=0.5)
-    world.verdict("drift", findings=[finding(evil, 3, 2)], summary=evil)
+    world.verdict("drift", findings=[finding(evil, 3, 2)], summary=evil, labels=evil)
     world.put("retraining", DAY.isoformat(), evil[:40], reason=evil)
     world.put("training", evil, "begun", reason=evil)
     world.put("gate", evil, "refused", summary=evil)

@@ -89,6 +89,7 @@ class _Bins:
     """The one part of a reference that counting a batch needs."""
 
     bins: dict[str, ColumnBins]
+    label_bins: ColumnBins | None = None
 
 
 _bins_json = TypeAdapter(_Bins)
@@ -118,8 +119,17 @@ class PackagedModel:
     @cached_property
     def bins(self) -> Mapping[str, ColumnBins]:
         """How the reference counts each column."""
-        trained = _bins_json.validate_json(self._reference_content).bins
+        trained = self._bins.bins
         return corrected_bins(trained, self._calibration.correction) if self._calibration else trained
+
+    @property
+    def label_bins(self) -> ColumnBins | None:
+        """How the reference counts labels, which no correction moves."""
+        return self._bins.label_bins
+
+    @cached_property
+    def _bins(self) -> _Bins:
+        return _bins_json.validate_json(self._reference_content)
 
     def features(self, rows: Columns) -> Columns:
         """Features (n each) of rows (n each)."""

@@ -59,6 +59,7 @@ def label_day(day: date, stores: Stores) -> FeedbackResult:
         source=stores.source,
         lake=stores.lake,
         ledger=stores.ledger,
+        registry=stores.registry,
         rows=spec.rows,
         label=spec.label,
         slices=spec.slices,

@@ -181,6 +181,11 @@ class DescribedModel(Protocol):
         """How the reference counts each column; cheaper than the whole reference."""
         ...
 
+    @property
+    def label_bins(self) -> ColumnBins | None:
+        """How it counts labels, as cheap; None in a package that was made before they were counted."""
+        ...
+
     def features(self, rows: Columns) -> Columns:
         """Features (n each) of rows (n each)."""
         ...

@@ -18,6 +18,8 @@ from trimtab.errors import DataContractError
 
 PREDICTION = "prediction"
 """Name under which the prediction is profiled beside the features."""
+LABEL = "label"
+"""Name under which labels are profiled, apart from the features, since they come later."""
 SLICE_ROWS = 100
 """Rows of a day from which on the means of a slice are judged: their standard error is a tenth of the spread."""
 LARGEST = 1e150
@@ -256,6 +258,10 @@ class Reference:
     """ISO day: profile of the training rows of that day, with the out-of-sample prediction as a column."""
     errors: dict[str, DayErrors]
     """ISO day: errors of out-of-sample predictions of training rows."""
+    label_bins: ColumnBins | None = None
+    """How labels are counted; None in a package that was made before they were."""
+    labels: ColumnProfile | None = None
+    """The labels of all training rows."""
 
 
 def total(profiles: Sequence[Profile]) -> Profile:

@@ -136,7 +136,8 @@ def corrected_reference(reference: Reference, calibration: Calibration) -> Refer
     """
     correction, middles = calibration.correction, _middles(reference.bins[PREDICTION])
     days = {day: _corrected_profile(one, correction, middles) for day, one in reference.days.items()}
-    return Reference(bins=corrected_bins(reference.bins, correction), days=days, errors=calibration.errors)
+    bins = corrected_bins(reference.bins, correction)
+    return replace(reference, bins=bins, days=days, errors=calibration.errors)
 
 
 def corrected_bins(bins: dict[str, ColumnBins], correction: Correction) -> dict[str, ColumnBins]:

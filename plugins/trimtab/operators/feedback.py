@@ -29,6 +29,7 @@ class FeedbackOperator(ModelOperator):
             source=stores.source,
             lake=stores.lake,
             ledger=stores.ledger,
+            registry=stores.registry,
             rows=spec.rows,
             label=spec.label,
             slices=spec.slices,

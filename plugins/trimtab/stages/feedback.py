@@ -7,7 +7,7 @@ so does not depend on which answers somebody cared to correct. What they said la
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,14 @@ from trimtab.domain.interaction import FIELD
 from trimtab.domain.journal import Draft, JsonValue, Ledger, Payload, latest_by_subject, record
 from trimtab.domain.maturity import Looks, lags_due, wait_days
 from trimtab.domain.metrics import LOSS_NAMES, DayErrors, Errors, day_errors, defined, losses, measures
-from trimtab.domain.ports import BATCH, Lake, Source
+from trimtab.domain.ports import BATCH, Lake, Registry, Source
 from trimtab.domain.row_types import label_values, typed
 from trimtab.domain.spec import LabelSpec, RowsSpec, SliceSpec
 from trimtab.domain.staleness import LOOK_BACK_DAYS, shift, shifted
 from trimtab.stages.collect import ONLINE
 from trimtab.stages.frames import columns_of
 from trimtab.stages.outcomes import completed, interactions, outcomes_of
+from trimtab.stages.profile_labels import profile_labels
 
 errors_json = TypeAdapter(Errors)
 
@@ -50,12 +51,15 @@ def feedback(
     source: Source,
     lake: Lake,
     ledger: Ledger,
+    registry: Registry,
     rows: RowsSpec,
     label: LabelSpec,
     slices: Sequence[SliceSpec],
     features: Callable[[Columns], Columns],
 ) -> FeedbackResult:
     """Write the labels of the day that is complete on `as_of`, and record the errors of what was predicted for it.
+
+    The labels are also counted, on the bins of the champion of their day.
 
     That is the day whose labels are due, or an earlier one if labels have been late (`trimtab.domain.maturity`).
     Answers of the prediction service, and what clients said of them, count as far as `collect` has moved them.
@@ -71,9 +75,10 @@ def feedback(
         _note_look(found[lag], lag, as_of, ledger)
     slicing = partial(_Slicing, rows=rows, slices=slices, features=features)
     late = [one for lag, one in found.items() if lag > wait and len(one.labels) > len(_known(one.day, lake))]
+    take_in = partial(_take_in, as_of=as_of, lake=lake, ledger=ledger, registry=registry, label=label, slicing=slicing)
     for one in late:
-        _take_in(one, as_of, lake, ledger, label, slicing)
-    return _take_in(found[wait], as_of, lake, ledger, label, slicing)
+        take_in(one)
+    return take_in(found[wait])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +105,25 @@ def _arrived(day: date, source: Source, lake: Lake, rows: RowsSpec, label: Label
 
 def _take_in(
     arrived: _Arrived,
+    *,
     as_of: date,
     lake: Lake,
     ledger: Ledger,
+    registry: Registry,
     label: LabelSpec,
     slicing: Callable[[pd.DataFrame], "_Slicing"],
 ) -> FeedbackResult:
     """Write the labels, and record what they say of the predictions; those of a batch that was blocked are deleted."""
     day, labels = arrived.day, arrived.labels
     lake.write("labels", day, labels)
+    count = partial(profile_labels, day, labels, lake=lake, ledger=ledger, registry=registry)
     if not len(arrived.batch):
+        count({})
         return FeedbackResult(day=day, rows=0, labelled=0, metrics={})
+    sliced = slicing(arrived.batch)
+    count(sliced.of(labels["_key"]))
     biases = {version: shift(history) for version, history in _histories(day, as_of, ledger).items()}
-    measured = _measure(arrived.predictions, labels, label, slicing(arrived.batch), biases)
+    measured = _measure(arrived.predictions, labels, label, sliced, biases)
     if measured:
         used = interactions(arrived.predictions, arrived.said)
         payload = {version: _payload(one, label, used.get(version)) for version, one in measured.items()}
@@ -174,7 +185,7 @@ class _Measured:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Slicing:
     """The slices of a batch's rows."""
 
@@ -183,8 +194,13 @@ class _Slicing:
     slices: Sequence[SliceSpec]
     features: Callable[[Columns], Columns]
 
-    def of_all(self) -> Mapping[str, NDArray[np.object_]]:
-        """By name of the slicing, the slice of each row; none if the batch is older than a column of the spec."""
+    def of(self, keys: "pd.Series[str]") -> Mapping[str, NDArray[np.object_]]:
+        """By name of the slicing, the slice of each of some rows (n,); none if the batch is older than a column."""
+        position = pd.Index(self.batch["_key"]).get_indexer(keys)
+        return {name: groups[position] for name, groups in self._of_all.items()}
+
+    @cached_property
+    def _of_all(self) -> Mapping[str, NDArray[np.object_]]:
         if not self.slices or not set(self.rows.columns) <= set(self.batch.columns):
             return {}
         columns = columns_of(self.batch, self.rows)
@@ -221,8 +237,7 @@ def _measure(
     if not len(predictions):
         return {}
     joined = predictions.drop_duplicates(["_key", "version"]).merge(labels, on="_key")
-    position = pd.Index(slicing.batch["_key"]).get_indexer(joined["_key"])
-    slices = {name: groups[position] for name, groups in slicing.of_all().items()}
+    slices = slicing.of(joined["_key"])
     y_true, y_pred = (joined[name].to_numpy(dtype=np.float64) for name in ("label", "prediction"))
     versions = joined["version"].astype(str).to_numpy()
     found = {}

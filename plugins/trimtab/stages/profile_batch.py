@@ -44,12 +44,16 @@ def profile_batch(day: date, *, lake: Lake, ledger: Ledger, registry: Registry, 
     features = model.features(known)
     columns: Columns = {**features, PREDICTION: prediction}
     slicings = slices_of({**known, **features}, model.spec.slices)
-    counted = profile(columns, model.bins, slicings)
+    lake.write("profiles", day, profile_frame(champion, profile(columns, model.bins, slicings)))
+    return ProfileResult(rows=len(batch), version=champion)
+
+
+def profile_frame(version: str, counted: Profile) -> pd.DataFrame:
+    """A profile on the bins of a version as the lake keeps it."""
     content = {
-        "version": champion,
+        "version": version,
         "profile": profile_json.dump_json(counted.summarised).decode(),
         # Apart, since they are many times larger and a verdict about all rows reads a quarter of a year.
         "slices": slices_json.dump_json(counted.slices).decode(),
     }
-    lake.write("profiles", day, pd.DataFrame([content]))
-    return ProfileResult(rows=len(batch), version=champion)
+    return pd.DataFrame([content])

@@ -11,9 +11,9 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from trimtab.domain.binning import bins_of
+from trimtab.domain.binning import bins_of, number_bins
 from trimtab.domain.columns import Encoder, slices_of
-from trimtab.domain.counting import profile
+from trimtab.domain.counting import profile, profile_column
 from trimtab.domain.metrics import LOSS_METRICS, FloatArray, defined, measures
 from trimtab.domain.ports import Fitted, Lake, Package, Registry, Trainer, Training, TrainingRun
 from trimtab.domain.profiles import PREDICTION, Reference
@@ -168,7 +168,14 @@ def _reference(recipe: _Recipe, labelled: Labelled, out_of_sample: FloatArray) -
         rows = {name: values[mask] for name, values in columns.items()}
         days[str(day)] = profile(rows, bins)
     errors = errors_of_days(recipe.label.task, labelled.day, labelled.y_true, out_of_sample, slices)
-    return Reference(bins=bins, days=days, errors=dict(errors))
+    label_bins = number_bins(labelled.y_true)
+    return Reference(
+        bins=bins,
+        days=days,
+        errors=dict(errors),
+        label_bins=label_bins,
+        labels=profile_column(labelled.y_true, label_bins),
+    )
 
 
 def _params(candidate: CandidateSpec, taken: Snapshot, final: Labelled, seed: int) -> dict[str, str]:

@@ -89,6 +89,8 @@ class VerdictStatus:
     version: str | None
     """The champion that it is about."""
     summary: str
+    labels: str
+    """How the labels that have come lie beside those of the training; empty if there is nothing to say."""
     closest: tuple[Finding, ...]
     """Findings with the highest value relative to their limit, highest first."""
 
@@ -327,6 +329,7 @@ def _verdict(entries: Sequence[Entry]) -> VerdictStatus | None:
         recorded_at=entry.recorded_at,
         version=text_in(entry.payload, "version") or None,
         summary=text_in(entry.payload, "summary"),
+        labels=text_in(entry.payload, "labels"),
         closest=closest(findings_of(entry)),
     )
 
