@@ -34,12 +34,13 @@ print("ready", flush=True)
 time.sleep(600)
 """
 WATCHING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from trimtab.cli import processes as supervision
 from trimtab.cli.topology import Home, Process
 
 argv = (sys.executable, "-c", "import time; time.sleep(600)")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 supervision.PREPARATIONS = ()
 supervision.processes = lambda home: [Process(name="sleeper", argv=argv)]
 supervision.environment = lambda home: {"PATH": ""}
