@@ -43,8 +43,9 @@ class Load:
         self.latencies: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.acknowledged: list[str] = []
-        self.answers: list[tuple[float, float, bytes]] = []
-        """Clock times of sending and receiving, and the body, of what was answered with 200, if they are asked for."""
+        self.answers: list[tuple[float, float, float, bytes]] = []
+        """Of what was answered with 200, if it is asked for: clock times of sending and receiving, seconds since it was
+        due, and the body."""
         self.problem = ""
 
     def next_request(self) -> tuple[str, bytes]:
@@ -60,7 +61,7 @@ class Load:
         if status == b"200":
             self.acknowledged.append(request_id)
             if self.arguments.answers:
-                self.answers.append((sent, time.time(), body))
+                self.answers.append((sent, time.time(), now - since, body))
         elif not self.problem:
             self.problem = body.decode(errors="replace")[:300]
         if self.begun + WARM_UP_S <= since and now <= self.end:
@@ -192,7 +193,10 @@ def main() -> None:
     if arguments.acknowledged:
         arguments.acknowledged.write_text("\n".join(load.acknowledged))
     if arguments.answers:
-        lines = (f'{{"sent": {sent}, "received": {got}, "body": {body.decode()}}}' for sent, got, body in load.answers)
+        lines = (
+            f'{{"sent": {sent}, "received": {got}, "latency": {latency}, "body": {body.decode()}}}'
+            for sent, got, latency, body in load.answers
+        )
         arguments.answers.write_text("\n".join(lines))
     print(json.dumps(load.report()))
 

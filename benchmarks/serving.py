@@ -39,7 +39,7 @@ CANARY = 0.05
 RATE = 1000
 """Requests a second that an application sends, whatever the service does."""
 LONELY, LONELY_ROUNDS = 2000, 5
-SHADOW_TURNS, TURN_S, SETTLE_S = 10, 2.0, 1.0
+SHADOW_TURNS, TURN_S, SETTLE_S, LONGEST_S = 10, 2.0, 1.0, 600
 SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
 BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
 PEERS = ("mlflow", "bentoml")
@@ -214,25 +214,37 @@ def _print_shadow(stand: Stand, own: Service) -> None:
 def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any]) -> dict[bool, list[list[float]]]:
     """Latencies in milliseconds of each turn without and with the shadow."""
     answers, spans = stand.path / "answers.jsonl", []
-    seconds = 2 * SHADOW_TURNS * (SETTLE_S + TURN_S) + SETTLE_S
-    with own.loading(seconds=seconds, answers=answers, **load) as process:
+    with own.loading(seconds=LONGEST_S, answers=answers, **load) as process:
         time.sleep(SETTLE_S)
         for number in range(2 * SHADOW_TURNS):
             is_on = bool(number % 2)
             if is_on:
                 stand.put_on_trial(0.0)
             time.sleep(SETTLE_S)  # until every worker follows
+            if not is_on:
+                _wait_for_rest(own)
             spans.append((is_on, time.time(), time.time() + TURN_S))
             time.sleep(TURN_S)
             if is_on:
                 stand.take_back()
-        process.communicate()
+        process.terminate()
+        out, err = process.communicate()
+    if process.returncode or set(json.loads(out)["statuses"]) != {"200"}:
+        raise SystemExit(f"not all requests beside the shadow were answered: {out[:500]} {err[-2000:]}")
     times = [json.loads(line) for line in answers.read_text().splitlines()]
     turns: dict[bool, list[list[float]]] = {False: [], True: []}
     for is_on, begin, end in spans:
         within = [one for one in times if begin <= one["sent"] and one["received"] <= end]
-        turns[is_on].append(sorted((one["received"] - one["sent"]) * 1000 for one in within))
+        turns[is_on].append(sorted(one["latency"] * 1000 for one in within))
     return turns
+
+
+def _wait_for_rest(own: Service) -> None:
+    """Until the shadow has predicted what was waiting for it."""
+    before: list[str] | None = None
+    while before != (now := [line for line in own.get("/metrics").splitlines() if 'arm="shadow"' in line]):
+        before = now
+        time.sleep(SETTLE_S)
 
 
 def _more(turns: dict[bool, list[list[float]]], share: float) -> str:

@@ -83,7 +83,7 @@ def test_bikes_outgrow_their_model_until_it_is_trained_again(data_folder: Path, 
 def assert_labels_were_counted_as_they_came(loop: Loop, end: date) -> None:
     """The profiles of the last month are those of its labels, and the verdicts tell of them."""
     first = end - timedelta(days=20)
-    rows, counted = loop.lake.read("labels", first, end), loop.lake.read("profiles", first, end, part=LABEL)
+    rows, counted = loop.lake.read("labels", first, end), loop.lake.read("label_profiles", first, end)
     profiles = {
         day: profile_json.validate_json(text) for day, text in zip(counted["_day"], counted["profile"], strict=True)
     }

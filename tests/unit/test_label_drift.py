@@ -48,5 +48,9 @@ def test_labels_of_yes_and_no_are_a_share() -> None:
 
 def test_nothing_is_said_without_labels_or_of_a_package_that_does_not_know_them() -> None:
     assert label_drift(reference(), {}) is None
+    one_value = reference(np.zeros(10))
+    without_spread = label_drift(one_value, days(one_value, np.ones(4)))
+    assert without_spread is not None
+    assert without_spread.summary == "Labels (1 day, 4 rows): mean 1, in training 0."
     old = Reference(bins={}, days={}, errors={})
     assert label_drift(old, days(reference(), TRAINED)) is None

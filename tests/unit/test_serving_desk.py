@@ -15,7 +15,7 @@ from trimtab.domain.columns import Columns
 from trimtab.domain.metrics import FloatArray
 from trimtab.errors import OverloadedError
 from trimtab.serving import desk, shadow_queue
-from trimtab.serving.desk import BATCH_ROWS, IN_THE_LOOP_ROWS, Desk, RowOutcome
+from trimtab.serving.desk import BATCH_ROWS, IN_THE_LOOP_ROWS, LOOKS, Desk, RowOutcome
 from trimtab.serving.rows import Value
 from trimtab.serving.telemetry import Telemetry
 from unit.serving_doubles import MODEL, Row, Service, SpoiledPredictor, columns_of, flights, folder, new_service
@@ -266,16 +266,55 @@ def test_quick_batches_are_predicted_by_the_event_loop_and_slow_or_large_ones_by
     assert by_loop == [*first, *quick, *large, *quick_again, *slow, *after_it]
 
 
-def test_requests_that_come_at_once_are_one_batch_also_of_an_idle_service(service: Service) -> None:
+def test_requests_that_come_within_two_turns_of_the_loop_are_one_batch_also_of_an_idle_service(
+    service: Service,
+) -> None:
     spoiled = SpoiledPredictor(1, as_they_are)
     service.registry.special["1"] = spoiled
     service.server.refresh()
 
     async def ask() -> None:
         served = Desk({MODEL: service.server}, Telemetry({MODEL: service.server}))
-        asked = [served.predict(service.server, values(flights(1)), f"request-{number}") for number in range(5)]
-        await asyncio.gather(*asked)
+
+        async def after(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await served.predict(service.server, values(flights(1)), f"request-{turns}")
+
+        await asyncio.gather(*(after(turns) for turns in range(LOOKS + 1)))
         await served.close()
 
     asyncio.run(ask())
     assert spoiled.calls == 1
+
+
+def test_other_versions_and_batches_without_a_prediction_say_nothing_about_how_quick_the_next_is(
+    service: Service,
+) -> None:
+    by_loop = list[bool]()
+
+    def call(_features: Columns, predictions: FloatArray) -> FloatArray:
+        by_loop.append(threading.current_thread() is threading.main_thread())
+        return predictions
+
+    for version in (1, 2):
+        service.registry.special[str(version)] = SpoiledPredictor(version, call)
+    service.server.refresh()
+
+    async def ask() -> None:
+        served = Desk({MODEL: service.server}, Telemetry({MODEL: service.server}), timer=lambda: 0.0)
+
+        async def predict(row: Row) -> None:
+            await served.predict(service.server, values([row]), "request")
+
+        await predict({**flights(1)[0], "day": 31, "month": 2})
+        await predict(flights(1)[0])
+        await predict(flights(1)[0])
+        service.go_live("2")
+        service.server.refresh()
+        await predict(flights(1)[0])
+        await predict(flights(1)[0])
+        await served.close()
+
+    asyncio.run(ask())
+    assert by_loop == [False, True, False, True]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from trimtab.domain.release import Routing
 from trimtab.domain.retraining import Action, RetrainDecision, Trigger
 from trimtab.domain.spec import LabelSpec, MonitorSpec, RetrainSpec, RowsSpec, SliceSpec, TrainSpec
 from trimtab.domain.verdict import Status
-from trimtab.errors import DataContractError, NotFoundError
+from trimtab.errors import DataContractError, NotFoundError, RegistryUnavailableError
 from trimtab.stages.feedback import feedback
 from trimtab.stages.frames import columns_of
 from trimtab.stages.judge import LOOK_BACK_DAYS, judge
@@ -559,8 +559,9 @@ def test_labels_are_counted_on_the_bins_of_the_champion_of_their_day_and_add_up(
     source = Fixed({day: flights.assign(air_time=values.astype(str)) for day, values in minutes.items()})
     for day in minutes:
         stage.lake.write("batches", day, batch(0))
+        score(day, **stage.stores, rows=ROWS)
         labelled(stage, source=source, as_of=day + timedelta(days=1))
-    found = stage.lake.read("profiles", DAY, DAY + timedelta(days=1), part=LABEL_COLUMN)
+    found = stage.lake.read("label_profiles", DAY, DAY + timedelta(days=1))
     assert found["version"].tolist() == ["1", "1"]
     week = total([profile_json.validate_json(one) for one in found["profile"]]).columns[LABEL_COLUMN]
     both = np.concatenate([*minutes.values()])
@@ -569,22 +570,45 @@ def test_labels_are_counted_on_the_bins_of_the_champion_of_their_day_and_add_up(
     slices = slices_json.validate_json(found["slices"].iloc[0])
     assert sum(one.rows for name, one in slices.items() if name.startswith("carrier=")) == 30
 
-    judge(following, **stage.stores, monitor=MonitorSpec())
-    said = stage.ledger.entries("verdict")[0].payload["labels"]
+    for _ in range(2):
+        judge(following, **stage.stores, monitor=MonitorSpec())
+    (verdict,) = stage.ledger.entries("verdict")
     trained = stage.registry.describe("1").reference.labels
     assert trained is not None
-    assert str(said).startswith(f"Labels (2 days, 60 rows): mean {both.mean():.4g}, in training {trained.mean:.4g}; ")
+    first = minutes[DAY].mean()
+    assert str(verdict.payload["labels"]).startswith(
+        f"Labels (1 day, 30 rows): mean {first:.4g}, in training {trained.mean:.4g}; "
+    ), "those of the day itself come a day later"
 
     stage.lake.write("batches", DAY, pd.DataFrame())
     labelled(stage)
-    left = stage.lake.read("profiles", DAY, DAY + timedelta(days=1), part=LABEL_COLUMN)
+    left = stage.lake.read("label_profiles", DAY, DAY + timedelta(days=1))
     assert left["_day"].tolist() == [following.isoformat()], "those of a batch that was blocked are deleted"
 
 
 def test_labels_of_a_day_without_a_champion_are_not_counted(stage: Stage) -> None:
     stage.lake.write("batches", DAY, batch(0))
     assert labelled(stage).labelled == 30
-    assert stage.lake.version("profiles") == -1
+    assert stage.lake.days("label_profiles") == []
+
+
+def test_registry_that_is_away_leaves_late_labels_to_be_taken_in_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.live("1", DAY - timedelta(days=5))
+    stage.lake.write("batches", DAY, batch(0))
+    score(DAY, **stage.stores, rows=ROWS)
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderRegistry, "describe", away)
+        with pytest.raises(RegistryUnavailableError):
+            labelled(stage)
+    assert stage.lake.days("labels") == []
+    assert labelled(stage).labelled == 30
+    assert stage.lake.days("label_profiles") == [DAY]
+
+
+def away(*_: object) -> NoReturn:
+    raise RegistryUnavailableError("planted")
 
 
 def test_what_clients_said_labels_rows_that_the_source_leaves_out_and_is_counted(stage: Stage) -> None:

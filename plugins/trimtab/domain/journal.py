@@ -61,20 +61,29 @@ class Ledger(Protocol):
         ...
 
 
-def record(ledger: Ledger, draft: Draft) -> Entry:
+def record(ledger: Ledger, draft: Draft, notes: Sequence[str] = ()) -> Entry:
     """Append the decision unless the subject's latest entry already says the same.
 
     A task that runs twice on the same inputs comes to the same payload and leaves one entry; one that runs on
     corrected inputs leaves a second entry that takes the first one's place. An incident is opened once, whatever has
     become of it since.
+
+    Args:
+        ledger: Takes the entry.
+        draft: The decision.
+        notes: Names in the payload that do not make another decision of it.
     """
     after = ledger.head(draft.stream)
     entries = ledger.entries(draft.stream, draft.subject)
     if draft.stream == "incident":
         entries = [entry for entry in entries if entry.kind == draft.kind]
-    if entries and entries[-1].kind == draft.kind and entries[-1].payload == draft.payload:
+    if entries and entries[-1].kind == draft.kind and _without(notes, entries[-1]) == _without(notes, draft):
         return entries[-1]
     return ledger.append(draft, after=after)
+
+
+def _without(notes: Sequence[str], said: Draft | Entry) -> Payload:
+    return {name: value for name, value in said.payload.items() if name not in notes}
 
 
 def latest_by_subject(entries: Sequence[Entry]) -> Mapping[str, Entry]:

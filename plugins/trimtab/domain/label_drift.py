@@ -1,5 +1,6 @@
 """Labels that have come of late beside those of the training: noted with a verdict, which errors decide (ADR 3)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,10 +23,9 @@ class LabelDrift:
     def summary(self) -> str:
         """One line."""
         of_days = f"{self.days} day{'' if self.days == 1 else 's'}, {self.rows:,} rows"
-        return (
-            f"Labels ({of_days}): mean {self.mean:.4g}, in training {self.expected:.4g}; "
-            f"they lie {self.drift.wasserstein:.2f} standard deviations from those of the training (Wasserstein)."
-        )
+        apart = f"they lie {self.drift.wasserstein:.2f} standard deviations from those of the training (Wasserstein)"
+        known = f"; {apart}" if math.isfinite(self.drift.wasserstein) else ""  # not where the training had one value
+        return f"Labels ({of_days}): mean {self.mean:.4g}, in training {self.expected:.4g}{known}."
 
 
 def label_drift(reference: Reference, profiles: Mapping[str, Profile]) -> LabelDrift | None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from trimtab.domain.release import Routing
     from trimtab.domain.spec import CandidateSpec, ModelSpec
 
-Table = Literal["landing", "batches", "quarantine", "labels", "predictions", "profiles", "served", "outcomes"]
+Table = Literal[
+    "landing", "batches", "quarantine", "labels", "predictions", "profiles", "label_profiles", "served", "outcomes"
+]
 Alias = Literal["champion", "challenger", "shadow"]
 BATCH = "batch"
 """Part of the predictions that were made for whole batches."""

@@ -14,7 +14,7 @@ from trimtab.domain.explanation import Effects
 from trimtab.domain.release import Arm
 from trimtab.errors import OverloadedError
 from trimtab.serving.attempts import NOT_FINITE, Attempt, rulings_of
-from trimtab.serving.model_server import Answered, ModelServer
+from trimtab.serving.model_server import Answered, ModelServer, Snapshot
 from trimtab.serving.rows import Value, as_rows, day_form
 from trimtab.serving.shadow_queue import ShadowQueue
 from trimtab.serving.telemetry import Telemetry
@@ -81,6 +81,13 @@ class _Queue:
     is_served: bool = False
     expected_s: float = math.inf
     """How long the next batch may take."""
+    snapshot: Snapshot | None = None
+    """The versions that this is known of."""
+
+    def follow(self, snapshot: Snapshot | None) -> None:
+        """Forget what was known of other versions."""
+        if snapshot is not self.snapshot:
+            self.snapshot, self.expected_s = snapshot, math.inf
 
     def note(self, seconds: float) -> None:
         """Learn from a batch: the slow ones are remembered longer."""
@@ -185,14 +192,16 @@ class Desk:
         self, server: ModelServer, queue: _Queue, batch: Sequence[_Asked]
     ) -> tuple[list[list[RowOutcome]], Answered]:
         rows = sum(len(asked.rows) for asked in batch)
+        queue.follow(server.snapshot)
         start = self._timer()
-        try:
-            if queue.expected_s < IN_THE_LOOP_S and rows <= IN_THE_LOOP_ROWS:
-                return _answer(server, batch)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, _answer, server, batch)
-        finally:
-            if rows <= IN_THE_LOOP_ROWS:
-                queue.note(self._timer() - start)
+        if queue.expected_s < IN_THE_LOOP_S and rows <= IN_THE_LOOP_ROWS:
+            outcomes, answered = _answer(server, batch)
+        else:
+            loop = asyncio.get_running_loop()
+            outcomes, answered = await loop.run_in_executor(self._threads, _answer, server, batch)
+        if answered.attempts and rows <= IN_THE_LOOP_ROWS:  # else no model was asked
+            queue.note(self._timer() - start)
+        return outcomes, answered
 
     def _follow_up(self, model: str, answered: Answered) -> None:
         for attempt in answered.attempts:

@@ -148,5 +148,6 @@ def _written(answered: AnsweredRows, model: str, request_id: str) -> bytes:
             "levels": [row.level for row in outcomes],
             "effects": [row.effects for row in outcomes],
             "problems": answered.problems,
-        }
+        },
+        inf_nan_mode="null",
     )

@@ -82,17 +82,7 @@ class ToShadow:
     """Rows of a batch that have been answered."""
 
     snapshot: Snapshot
-    batch: Rows
-    positions: Positions
-    """Which rows of it the champion was asked about (k,)."""
-
-    def __len__(self) -> int:
-        """Number of those rows."""
-        return len(self.positions)
-
-    def rows(self) -> Rows:
-        """Those rows, picked here and not before the answers are out."""
-        return self.batch if len(self) == len(self.batch) else self.batch.only(self.positions)
+    rows: Rows
 
 
 class ModelServer:
@@ -220,7 +210,8 @@ class ModelServer:
         to_shadow: ToShadow | None = None
         if snapshot.shadow is not None and attempts:
             # With the rows that the champion failed on: those that both fail on say nothing against either.
-            to_shadow = ToShadow(snapshot=snapshot, batch=rows, positions=attempts[-1].positions)
+            positions = attempts[-1].positions
+            to_shadow = ToShadow(snapshot=snapshot, rows=rows if len(positions) == len(rows) else rows.only(positions))
         return Answered(attempts=attempts, route=route, to_shadow=to_shadow)
 
     def predict_shadow(self, batches: Sequence[ToShadow]) -> Attempt:
@@ -229,8 +220,8 @@ class ModelServer:
         The first batch is predicted by itself, all the others together. What the log has as latency is that of the
         first: the champion had as many rows in its call. Whatever goes wrong here stays here.
         """
-        snapshot, rows = batches[0].snapshot, joined([batch.rows() for batch in batches])
-        version, first = snapshot.shadow or "", np.arange(len(batches[0]))
+        snapshot, rows = batches[0].snapshot, joined([batch.rows for batch in batches])
+        version, first = snapshot.shadow or "", np.arange(len(batches[0].rows))
         tried = self._attempt(snapshot, version, "shadow", rows, first)
         if len(rows) > len(first):
             others = self._attempt(snapshot, version, "shadow", rows, np.arange(len(first), len(rows)))

@@ -92,5 +92,6 @@ def _written(answered: AnsweredRows, model: str, request_id: str) -> bytes:
             "routing": next((row.route for row in outcomes if row.route is not None), None),
             "predictions": rows,
             "problems": answered.problems,
-        }
+        },
+        inf_nan_mode="null",
     )

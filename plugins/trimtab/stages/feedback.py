@@ -59,7 +59,7 @@ def feedback(
 ) -> FeedbackResult:
     """Write the labels of the day that is complete on `as_of`, and record the errors of what was predicted for it.
 
-    The labels are also counted, on the bins of the champion of their day.
+    The labels are also counted, on the bins of the champion of their day (`label_profiles`).
 
     That is the day whose labels are due, or an earlier one if labels have been late (`trimtab.domain.maturity`).
     Answers of the prediction service, and what clients said of them, count as far as `collect` has moved them.
@@ -67,6 +67,7 @@ def feedback(
 
     Raises:
         DataContractError: If the label's column is not what the spec says.
+        RegistryUnavailableError: If the champion is not at hand and the registry does not answer; nothing is written.
     """
     newest = as_of - timedelta(days=label.delay_days)
     wait, due = wait_days(_looks(as_of, ledger)), lags_due(newest)
@@ -114,14 +115,13 @@ def _take_in(
     slicing: Callable[[pd.DataFrame], "_Slicing"],
 ) -> FeedbackResult:
     """Write the labels, and record what they say of the predictions; those of a batch that was blocked are deleted."""
-    day, labels = arrived.day, arrived.labels
+    day, labels, sliced = arrived.day, arrived.labels, slicing(arrived.batch)
+    # Before anything is written: once labels are there, a repetition no longer takes them for late ones.
+    counted = profile_labels(day, labels, lambda: sliced.of(labels["_key"]), ledger=ledger, registry=registry)
     lake.write("labels", day, labels)
-    count = partial(profile_labels, day, labels, lake=lake, ledger=ledger, registry=registry)
+    lake.write("label_profiles", day, counted)
     if not len(arrived.batch):
-        count({})
         return FeedbackResult(day=day, rows=0, labelled=0, metrics={})
-    sliced = slicing(arrived.batch)
-    count(sliced.of(labels["_key"]))
     biases = {version: shift(history) for version, history in _histories(day, as_of, ledger).items()}
     measured = _measure(arrived.predictions, labels, label, sliced, biases)
     if measured:

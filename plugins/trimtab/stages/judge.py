@@ -11,8 +11,8 @@ from trimtab.domain.diagnosis import Evidence, Intake, Kind, Triage
 from trimtab.domain.journal import Draft, Entry, Ledger, Payload, latest_by_subject, record
 from trimtab.domain.label_drift import label_drift
 from trimtab.domain.metrics import DayErrors
-from trimtab.domain.ports import Lake, Registry
-from trimtab.domain.profiles import LABEL, Profile
+from trimtab.domain.ports import Lake, Registry, Table
+from trimtab.domain.profiles import Profile
 from trimtab.domain.reference_days import ReferenceDaysRule
 from trimtab.domain.season import of_season
 from trimtab.domain.spec import MonitorSpec
@@ -29,8 +29,6 @@ triage_json = TypeAdapter(Triage)
 staleness_json = TypeAdapter(Staleness)
 day_errors_json = TypeAdapter(DayErrors)
 Value = TypeVar("Value")
-BATCH_PART = "all"
-"""Part of the profiles that are of batches."""
 NEAREST_RECORDED = 10
 """Findings within their limits that a verdict in the ledger keeps."""
 LOOK_BACK_DAYS = 4 * max(HORIZONS)
@@ -52,10 +50,9 @@ def judge(
     verdict, diagnosis = Verdict(status=Status.NOT_ENOUGH_DATA, findings=()), Triage(kind=Kind.NOTHING)
     stale, labels = UNKNOWN, None
     if champion is not None:
-        counted = _counted(champion, day, lake)
-        current = _current(champion, day, counted, ledger)
+        current = current_of(champion, day, lake, ledger)
         trained = registry.describe(champion, route.digests[champion]).reference
-        reference, labels = of_season(trained, day), label_drift(trained, counted[LABEL])
+        reference, labels = of_season(trained, day), label_drift(trained, _labels(champion, day, current, lake))
         verdict = (rule or ReferenceDaysRule()).judge(reference, current, monitor)
         stale = staleness(current.errors, monitor)
         if stale.stale:
@@ -72,7 +69,7 @@ def judge(
         "findings": finding_json.dump_python(_recorded(verdict.findings), mode="json"),
     }
     draft = Draft(stream="verdict", subject=day.isoformat(), kind=verdict.status.value, as_of=day, payload=payload)
-    record(ledger, draft)
+    record(ledger, draft, notes=("labels",))  # which change when labels come late, and decide nothing
     return verdict
 
 
@@ -99,13 +96,9 @@ def _recorded(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def current_of(champion: str, day: date, lake: Lake, ledger: Ledger) -> Current:
     """What has been seen of a champion up to a day, without the days whose data are broken."""
-    return _current(champion, day, _counted(champion, day, lake), ledger)
-
-
-def _current(champion: str, day: date, counted: Mapping[str, Mapping[str, Profile]], ledger: Ledger) -> Current:
     broken = {found.isoformat() for found in broken_days(ledger)} - {day.isoformat()}
     return Current(
-        profiles=_without(broken, counted[BATCH_PART]),
+        profiles=_without(broken, _profiles("profiles", champion, day, lake)),
         errors=_without(broken, _errors(champion, day, ledger)),
         rows=_without(broken, _rows(day, ledger)),
     )
@@ -144,16 +137,23 @@ def _intake(day: date, lake: Lake, ledger: Ledger) -> Intake:
     )
 
 
-def _counted(champion: str, day: date, lake: Lake) -> Mapping[str, Mapping[str, Profile]]:
-    """Profiles on a champion's bins by ISO day: of the batches, and of the labels."""
-    columns = ["_day", "_part", "version", "profile"]
-    rows = lake.read("profiles", day - timedelta(days=LOOK_BACK_DAYS), day, columns=columns)
-    found: dict[str, dict[str, Profile]] = {BATCH_PART: {}, LABEL: {}}
-    if len(rows):
-        own = rows[rows["version"] == champion]
-        for part, iso_day, content in zip(own["_part"], own["_day"], own["profile"], strict=True):
-            found[part][iso_day] = profile_json.validate_json(content)
-    return found
+def _profiles(table: Table, champion: str, day: date, lake: Lake) -> Mapping[str, Profile]:
+    """Profiles on a champion's bins, by ISO day."""
+    columns = ["_day", "version", "profile"]
+    rows = lake.read(table, day - timedelta(days=LOOK_BACK_DAYS), day, columns=columns)
+    if not len(rows):
+        return {}
+    rows = rows[rows["version"] == champion]
+    return {
+        iso_day: profile_json.validate_json(content)
+        for iso_day, content in zip(rows["_day"], rows["profile"], strict=True)
+    }
+
+
+def _labels(champion: str, day: date, current: Current, lake: Lake) -> Mapping[str, Profile]:
+    """Profiles of the labels that had come by a day, without the days whose data are broken."""
+    counted = _profiles("label_profiles", champion, day, lake)
+    return {iso_day: one for iso_day, one in counted.items() if iso_day in current.errors}
 
 
 def _rows(day: date, ledger: Ledger) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """Count the labels of a day on the bins of the version that was the champion then."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from datetime import date
 
 import numpy as np
@@ -9,41 +10,46 @@ from numpy.typing import NDArray
 
 from trimtab.domain.counting import profile
 from trimtab.domain.journal import Ledger
-from trimtab.domain.ports import Lake, Registry
+from trimtab.domain.ports import Registry
 from trimtab.domain.profiles import LABEL
+from trimtab.errors import NotFoundError
 from trimtab.stages.profile_batch import profile_frame
 from trimtab.stages.score import routing_of
+
+logger = logging.getLogger(__name__)
 
 
 def profile_labels(
     day: date,
     labels: pd.DataFrame,
-    slicings: Mapping[str, NDArray[np.object_]],
+    slicings: Callable[[], Mapping[str, NDArray[np.object_]]],
     *,
-    lake: Lake,
     ledger: Ledger,
     registry: Registry,
-) -> None:
-    """Write the profile of a day's labels, whole and by slice, beside that of its features (part `label`).
+) -> pd.DataFrame:
+    """What `label_profiles` is to hold of a day: its labels counted, whole and by slice.
 
-    Nothing is written for a day without a champion, or if that has no bins for labels.
+    Nothing for a day without labels or champion, or if that is gone or has no bins for labels.
 
     Args:
         day: The day that the rows belong to, not the one on which their labels came.
         labels: `label` of each row that has one (n,).
-        slicings: By name of the slicing, the slice of each of these rows (n,).
-        lake: Takes the profile.
+        slicings: Gives, by name of the slicing, the slice of each of these rows (n,).
         ledger: Says which version it was.
         registry: Has the version's bins.
+
+    Raises:
+        RegistryUnavailableError: If it does not answer.
     """
     route = routing_of(day, ledger)
-    if route.champion is None:
-        return
-    bins = registry.describe(route.champion, route.digests[route.champion]).label_bins
+    if not len(labels) or route.champion is None:
+        return pd.DataFrame()
+    try:
+        bins = registry.describe(route.champion, route.digests[route.champion]).label_bins
+    except NotFoundError as exc:
+        logger.warning("the labels of %s are not counted: %s", day, exc)
+        return pd.DataFrame()
     if bins is None:
-        return
-    frame = pd.DataFrame()
-    if len(labels):
-        values = labels["label"].to_numpy(dtype=np.float64)
-        frame = profile_frame(route.champion, profile({LABEL: values}, {LABEL: bins}, slicings))
-    lake.write("profiles", day, frame, part=LABEL)
+        return pd.DataFrame()
+    values = labels["label"].to_numpy(dtype=np.float64)
+    return profile_frame(route.champion, profile({LABEL: values}, {LABEL: bins}, slicings()))
