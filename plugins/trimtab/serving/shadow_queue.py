@@ -36,11 +36,11 @@ class ShadowQueue:
 
     def add(self, answered: ToShadow) -> None:
         """Let the rows wait, if there is room for them."""
-        if self._rows + len(answered) > ROWS_WAITING:
-            self._telemetry.skipped(self._server.spec.name, len(answered))
+        if self._rows + len(answered.rows) > ROWS_WAITING:
+            self._telemetry.skipped(self._server.spec.name, len(answered.rows))
             return
         self._waiting.append(answered)
-        self._rows += len(answered)
+        self._rows += len(answered.rows)
         if self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._predict())
 
@@ -74,11 +74,11 @@ class ShadowQueue:
         first = self._waiting[0]
         same = list(takewhile(lambda one: one.snapshot is first.snapshot, self._waiting))
         taken = [self._waiting.popleft()]
-        rows = len(first)
+        rows = len(first.rows)
         for one in same[1:]:
-            if rows + len(one) > ROWS_AT_ONCE:
+            if rows + len(one.rows) > ROWS_AT_ONCE:
                 break
-            rows += len(one)
+            rows += len(one.rows)
             taken.append(self._waiting.popleft())
         self._rows -= rows
         return taken
