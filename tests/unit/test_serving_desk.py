@@ -15,7 +15,7 @@ from trimtab.domain.columns import Columns
 from trimtab.domain.metrics import FloatArray
 from trimtab.errors import OverloadedError
 from trimtab.serving import desk, shadow_queue
-from trimtab.serving.desk import BATCH_ROWS, IN_THE_LOOP_ROWS, LOOKS, Desk, RowOutcome
+from trimtab.serving.desk import BATCH_ROWS, IN_THE_LOOP_ROWS, Desk, RowOutcome
 from trimtab.serving.rows import Value
 from trimtab.serving.telemetry import Telemetry
 from unit.serving_doubles import MODEL, Row, Service, SpoiledPredictor, columns_of, flights, folder, new_service
@@ -281,7 +281,7 @@ def test_requests_that_come_within_two_turns_of_the_loop_are_one_batch_also_of_a
                 await asyncio.sleep(0)
             await served.predict(service.server, values(flights(1)), f"request-{turns}")
 
-        await asyncio.gather(*(after(turns) for turns in range(LOOKS + 1)))
+        await asyncio.gather(*(after(turns) for turns in range(3)))
         await served.close()
 
     asyncio.run(ask())

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from trimtab.serving.docs_page import ICON, SCRIPT, STYLE
+from trimtab.serving.edge import Edge
 from trimtab.serving.messages import Answer, RowAnswer
 from trimtab.serving.published import direct_handlers
-from unit.serving_doubles import MODEL, client, new_service
+from trimtab.serving.telemetry import Telemetry
+from unit.serving_doubles import BEARER, MODEL, client, new_service
 
 
 @pytest.fixture
@@ -92,3 +96,39 @@ def test_every_post_route_with_a_fixed_path_is_asked_without_the_router(tmp_path
     fixed = {path for path, route in app.openapi()["paths"].items() if "post" in route and "{" not in path}
     assert set(direct_handlers(app)) == fixed
     assert f"/models/{MODEL}/predict" in fixed
+
+
+def test_such_a_route_is_asked_behind_the_edge_and_not_through_the_app(tmp_path: Path) -> None:
+    service = new_service(tmp_path)
+
+    async def marked(request: Request) -> Response:
+        return Response(await request.body(), headers={"marked": "yes"})
+
+    edge = Edge(
+        service.app(),
+        direct={"/models/x/predict": marked},
+        tokens=service.tokens,
+        telemetry=Telemetry({}),
+        models=frozenset(),
+        max_body_bytes=10,
+        body_timeout_s=1,
+        answer_timeout_s=1,
+    )
+
+    async def post() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=edge), base_url="http://test") as http:
+            path, known = "/models/x/predict", BEARER
+            return [
+                await http.post(path, content=b"1", headers=known),
+                await http.post(path, content=b"1"),
+                await http.post(path, content=b"1" * 11, headers=known),
+                await http.get(path, headers=known),
+            ]
+
+    answers = asyncio.run(post())
+    assert [(one.status_code, one.headers.get("marked")) for one in answers] == [
+        (200, "yes"),
+        (401, None),
+        (413, None),
+        (405, None),
+    ]
