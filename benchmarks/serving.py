@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import skops.io
+from load_generator import quantile
 from releases_under_load import release_under_load
 from serving_stand import Service, Stand, as_columns, new_stand
 from workers_killed import kill_workers
@@ -204,7 +205,7 @@ def _print_shadow(stand: Stand, own: Service) -> None:
     for load in ({"connections": 1}, {"connections": 32, "rate": RATE}, {"connections": 32}):
         turns = _shadow_turns(stand, own, load)
         shown = [f"{load}: p50 {_more(turns, 0.5)}, p99 {_more(turns, 0.99)}"]
-        singly = sorted(_quantile(on, 0.5) / _quantile(off, 0.5) - 1 for off, on in zip(*turns.values(), strict=True))
+        singly = sorted(quantile(on, 0.5) / quantile(off, 0.5) - 1 for off, on in zip(*turns.values(), strict=True))
         shown.append(f"p50 of single turns {singly[0]:+.0%} to {singly[-1]:+.0%}")
         print("  " + "; ".join(shown))
     told = [line for line in own.get("/metrics").splitlines() if line.startswith(SHADOW_METRICS)]
@@ -249,12 +250,8 @@ def _wait_for_rest(own: Service) -> None:
 
 def _more(turns: dict[bool, list[list[float]]], share: float) -> str:
     """A quantile of all answers without and of all answers with the shadow."""
-    off, on = (_quantile(sorted(itertools.chain(*turns[is_on])), share) for is_on in (False, True))
+    off, on = (quantile(sorted(itertools.chain(*turns[is_on])), share) for is_on in (False, True))
     return f"{on / off - 1:+.1%} ({off:.2f} to {on:.2f} ms)"
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 def watch_memory(stand: Stand, minutes: float, workers: int) -> None:

@@ -41,8 +41,10 @@ def profile_labels(
     Raises:
         RegistryUnavailableError: If it does not answer.
     """
+    if not len(labels):
+        return pd.DataFrame()
     route = routing_of(day, ledger)
-    if not len(labels) or route.champion is None:
+    if route.champion is None:
         return pd.DataFrame()
     try:
         bins = registry.describe(route.champion, route.digests[route.champion]).label_bins
