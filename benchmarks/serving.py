@@ -1,6 +1,7 @@
 """The prediction service under load, beside `mlflow models serve` and BentoML with the same model, in one run.
 
     python benchmarks/serving.py [--rounds N] [--seconds S] [--without mlflow bentoml]   the table of comparison
+    python benchmarks/serving.py --shadow-turns 60   only what a shadow costs, with so many turns for each load
     python benchmarks/serving.py --minutes 30        memory under steady load
     python benchmarks/serving.py --releases 5        releases, rollbacks and new workers under full load
     python benchmarks/serving.py --kills 50          workers killed under load: is what was acknowledged in the lake?
@@ -14,7 +15,6 @@ its own in `--cache`, and is left out where that cannot be made.
 import argparse
 import contextlib
 import importlib.metadata
-import itertools
 import json
 import os
 import signal
@@ -27,8 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import skops.io
-from load_generator import quantile
 from releases_under_load import release_under_load
 from serving_stand import Service, Stand, as_columns, new_stand
 from workers_killed import kill_workers
@@ -39,8 +39,15 @@ CONNECTIONS = (8, 32, 128)
 CANARY = 0.05
 RATE = 1000
 """Requests a second that an application sends, whatever the service does."""
+SHADOW_TURNS = 10
 LONELY, LONELY_ROUNDS = 2000, 5
-SHADOW_TURNS, TURN_S, SETTLE_S, LONGEST_S = 10, 2.0, 1.0, 600
+TURN_S, SETTLE_S, LONGEST_S = 2.0, 1.0, 3600
+RESAMPLES = 1000
+SHADOW_LOADS: tuple[dict[str, Any], ...] = (
+    {"connections": 1},
+    {"connections": 32, "rate": RATE},
+    {"connections": 32},
+)
 SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
 BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
 PEERS = ("mlflow", "bentoml")
@@ -58,6 +65,10 @@ def main() -> None:
             release_under_load(stand, arguments.releases, arguments.workers or 2)
         elif arguments.kills:
             kill_workers(stand, arguments.kills, arguments.workers or 2)
+        elif arguments.shadow_turns:
+            with stand.trimtab(arguments.workers or 1) as own:
+                own.load(8, 2)
+                _print_shadow(stand, own, arguments.shadow_turns)
         else:
             compare(stand, arguments)
 
@@ -70,6 +81,7 @@ def _arguments() -> argparse.Namespace:
         "--workers", type=int, default=0, help="of trimtab serve: 1, and 2 where they are killed or replaced"
     )
     parser.add_argument("--without", nargs="*", default=[], choices=PEERS)
+    parser.add_argument("--shadow-turns", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--releases", type=int, default=0)
     parser.add_argument("--kills", type=int, default=0)
@@ -90,7 +102,8 @@ def compare(stand: Stand, arguments: argparse.Namespace) -> None:
         _print_lonely(stand, own, arguments)
         steady = [own.load(32, arguments.seconds, rate=RATE) for _ in range(arguments.rounds)]
         print(f"\n{RATE} requests/s asked, 5 % canary: {_shown(steady)}")
-        _print_shadow(stand, own)
+        stand.take_back()
+        _print_shadow(stand, own, SHADOW_TURNS)
 
 
 def _peers(stand: Stand, arguments: argparse.Namespace, stack: contextlib.ExitStack) -> list[Service]:
@@ -198,27 +211,25 @@ def _time_ms(work: Callable[[int], object]) -> float:
     return statistics.median(taken) * 1000
 
 
-def _print_shadow(stand: Stand, own: Service) -> None:
+Turns = dict[bool, list[list[float]]]
+"""Sorted latencies in milliseconds of each turn, without and with the shadow."""
+
+
+def _print_shadow(stand: Stand, own: Service, turns: int) -> None:
     """The shadow goes on and off under one load, since the machine may slow down for a while."""
-    stand.take_back()
-    print(f"\nshadow on against off, in {SHADOW_TURNS} turns of {TURN_S:g} s each")
-    for load in ({"connections": 1}, {"connections": 32, "rate": RATE}, {"connections": 32}):
-        turns = _shadow_turns(stand, own, load)
-        shown = [f"{load}: p50 {_more(turns, 0.5)}, p99 {_more(turns, 0.99)}"]
-        singly = sorted(quantile(on, 0.5) / quantile(off, 0.5) - 1 for off, on in zip(*turns.values(), strict=True))
-        shown.append(f"p50 of single turns {singly[0]:+.0%} to {singly[-1]:+.0%}")
-        print("  " + "; ".join(shown))
+    print(f"\nshadow on against off, {turns} turns of {TURN_S:g} s each; in brackets what chance may make of it (95 %)")
+    for load in SHADOW_LOADS:
+        found = _shadow_turns(stand, own, load, turns)
+        print(f"  {load}: p50 {_more(found, 0.5)}, p99 {_more(found, 0.99)}", flush=True)
     told = [line for line in own.get("/metrics").splitlines() if line.startswith(SHADOW_METRICS)]
     print("  " + "\n  ".join(line for line in told if 'arm="c' not in line))
 
 
-def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any]) -> dict[bool, list[list[float]]]:
-    """Latencies in milliseconds of each turn without and with the shadow."""
+def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any], count: int) -> Turns:
+    """Pairs of turns, in which off and on come first by turns."""
     answers, spans = stand.path / "answers.jsonl", []
     with own.loading(seconds=LONGEST_S, answers=answers, **load) as process:
-        time.sleep(SETTLE_S)
-        for number in range(2 * SHADOW_TURNS):
-            is_on = bool(number % 2)
+        for is_on in (order for number in range(count) for order in ((False, True) if number % 2 else (True, False))):
             if is_on:
                 stand.put_on_trial(0.0)
             time.sleep(SETTLE_S)  # until every worker follows
@@ -233,7 +244,7 @@ def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any]) -> dict[bool
     if process.returncode or set(json.loads(out)["statuses"]) != {"200"}:
         raise SystemExit(f"not all requests beside the shadow were answered: {out[:500]} {err[-2000:]}")
     times = [json.loads(line) for line in answers.read_text().splitlines()]
-    turns: dict[bool, list[list[float]]] = {False: [], True: []}
+    turns: Turns = {False: [], True: []}
     for is_on, begin, end in spans:
         within = [one for one in times if begin <= one["sent"] and one["received"] <= end]
         turns[is_on].append(sorted(one["latency"] * 1000 for one in within))
@@ -248,10 +259,20 @@ def _wait_for_rest(own: Service) -> None:
         time.sleep(SETTLE_S)
 
 
-def _more(turns: dict[bool, list[list[float]]], share: float) -> str:
-    """A quantile of all answers without and of all answers with the shadow."""
-    off, on = (quantile(sorted(itertools.chain(*turns[is_on])), share) for is_on in (False, True))
-    return f"{on / off - 1:+.1%} ({off:.2f} to {on:.2f} ms)"
+def _more(turns: Turns, share: float) -> str:
+    """How much more a quantile of all answers is with the shadow, and its bootstrap interval over pairs of turns."""
+    random, pairs = np.random.default_rng(0), list(zip(turns[False], turns[True], strict=True))
+    off, on = _quantiles(pairs, share)
+    drawn = (random.choice(len(pairs), len(pairs)) for _ in range(RESAMPLES))
+    ratios = [
+        with_it / without - 1 for without, with_it in (_quantiles([pairs[one] for one in few], share) for few in drawn)
+    ]
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return f"{on / off - 1:+.1%} [{low:+.1%} to {high:+.1%}] ({off:.2f} to {on:.2f} ms)"
+
+
+def _quantiles(pairs: list[tuple[list[float], list[float]]], share: float) -> list[float]:
+    return [float(np.quantile(np.concatenate(each), share)) for each in zip(*pairs, strict=True)]
 
 
 def watch_memory(stand: Stand, minutes: float, workers: int) -> None:

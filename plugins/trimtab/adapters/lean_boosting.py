@@ -24,9 +24,11 @@ class OrdinalColumns:
 
     def transform(self, matrix: FloatArray) -> FloatArray:
         """The matrix (n, p) as the trees know it; an unknown value is nan."""
-        columns = zip(self._coded, self._categories, strict=True)
-        codes = [_codes(matrix[:, position], known) for position, known in columns]
-        return np.column_stack([*codes, matrix[:, self._others]])
+        coded = np.empty_like(matrix)
+        for place, (position, known) in enumerate(zip(self._coded, self._categories, strict=True)):
+            coded[:, place] = _codes(matrix[:, position], known)
+        coded[:, len(self._coded) :] = matrix[:, self._others]
+        return coded
 
 
 def _codes(values: FloatArray, known: FloatArray) -> FloatArray:
@@ -44,6 +46,8 @@ def make_lean(estimator: Any) -> None:
         probe = _probe(lean, len(is_categorical))
         if np.array_equal(lean.transform(probe), checked.transform(probe), equal_nan=True):
             estimator._preprocessor = lean  # noqa: SLF001
+        # Else scikit-learn looks through all its attributes twice for each prediction.
+        estimator.__sklearn_is_fitted__ = lambda: True
     except (AttributeError, IndexError, StopIteration, TypeError, ValueError):
         return  # no categorical column, or another version of scikit-learn
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -84,7 +85,8 @@ class SegmentWriter:
         """Append a line of JSON for each record, with the moment of its writing as `at`; see `append`."""
         if records:
             at, names = self._clock().isoformat(timespec="milliseconds"), tuple(records[0].__dataclass_fields__)
-            self.append(b"".join([_line(record, names, at) for record in records]))
+            values = map(attrgetter(*names), records)
+            self.append(b"".join([_line({**dict(zip(names, row, strict=True)), "at": at}) for row in values]))
 
     def append(self, lines: bytes) -> None:
         """Make whole lines durable: they survive the process, and the machine's power.
@@ -150,9 +152,7 @@ class SegmentWriter:
             segment.timer.cancel()
 
 
-def _line(record: DataclassInstance, names: Sequence[str], at: str) -> bytes:
-    values = {name: getattr(record, name) for name in names}
-    values["at"] = at
+def _line(values: Line) -> bytes:
     return to_json(values, inf_nan_mode="null") + b"\n"
 
 

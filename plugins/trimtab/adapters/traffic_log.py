@@ -54,7 +54,7 @@ KEPT_ROUTINGS = 16
 """Routings whose counts stay behind. Guards ask for the one in force; late lines may follow the one before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PredictedRow:
     """One version's prediction for one row, or its failure."""
 

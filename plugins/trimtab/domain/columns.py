@@ -49,11 +49,13 @@ class Encoder:
 
     def matrix(self, features: Columns) -> FloatArray:
         """Features (n each) as a float matrix (n, p), columns in the order of `names`."""
-        parts = [np.asarray(features[name], dtype=np.float64) for name in self.numeric]
-        for name, known in self.categories.items():
+        matrix = np.empty((len(features[self.names[0]]), len(self.names)))
+        for position, name in enumerate(self.numeric):
+            matrix[:, position] = features[name]
+        for position, (name, known) in enumerate(self.categories.items(), start=len(self.numeric)):
             code = _codes(known)
-            parts.append(np.array([code.get(value, np.nan) for value in _categories(features[name])], dtype=np.float64))
-        return np.column_stack(parts)
+            matrix[:, position] = [code.get(value, np.nan) for value in _categories(features[name])]
+        return matrix
 
 
 @lru_cache(maxsize=64)

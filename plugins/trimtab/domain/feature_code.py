@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -94,6 +94,8 @@ def feature_rows(features: Columns) -> list[Mapping[str, FeatureValue]]:
 
 
 def _plain_values(values: Column) -> list[FeatureValue]:
+    if values.dtype == np.float64 and np.isfinite(values).all():
+        return cast("list[FeatureValue]", values.tolist())
     return [_plain(value) for value in values.tolist()]
 
 

@@ -88,7 +88,7 @@ class Cutover:
     @property
     def in_force(self) -> int | None:
         """The routing that all workers follow; None before the first."""
-        newest = int(self._words[:, _IN_FORCE].max())
+        newest = max(self._words[:, _IN_FORCE].tolist())  # NumPy takes five times as long for so few
         if newest < self._own[_PREPARED]:
             newest = self._settle()
         return newest - 1 if newest else None

@@ -27,8 +27,8 @@ ROWS_WAITING = 20_000
 LOOKS = 2
 """Turns of the event loop before a batch is taken: in one it reads what has come, in the other that becomes rows."""
 IN_THE_LOOP_S = 0.005
-"""A batch that should take less is predicted by the event loop itself, see ADR 16. A thread that computes may keep
-Python's lock from the loop for as long (`sys.getswitchinterval`), so that the loop would not be free any sooner."""
+"""A batch that should take less is predicted by the event loop itself, see ADR 16: a thread that computes would keep
+Python's lock from the loop for most of that time, so that it would hardly be free any sooner."""
 IN_THE_LOOP_ROWS = 200
 """Larger batches are never predicted by it: how long one takes is known of batches as they mostly are."""
 FADING = 0.9

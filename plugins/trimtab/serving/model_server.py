@@ -60,7 +60,7 @@ class Snapshot:
 
     def in_share(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows (n,) the challenger answers."""
-        if self.challenger is None:
+        if self.challenger is None or not self.routing.share:
             return np.zeros(len(rows), dtype=bool)
         return np.array([self.routing.arm(key) == "challenger" for key in rows.keys], dtype=bool)
 

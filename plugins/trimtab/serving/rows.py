@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.domain.columns import Column, Columns, row_keys, value_name
+from trimtab.domain.columns import Columns, row_keys, value_name
 from trimtab.domain.row_types import is_text
-from trimtab.domain.spec import ColumnType, DayFromColumn, DayFromParts, RowsSpec
+from trimtab.domain.spec import DayFromColumn, DayFromParts, RowsSpec
 
 Value: TypeAlias = float | str | None
 
@@ -67,15 +67,15 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 def as_rows(values: Sequence[Sequence[Value]], spec: RowsSpec, names: Sequence[tuple[str, int]] = ()) -> Rows:
     """Rows as columns; each row has its values in the order of `spec.columns`."""
-    by_column = zip(*values, strict=True)
-    columns = {
-        name: _column(column, kind) for (name, kind), column in zip(spec.columns.items(), by_column, strict=True)
+    by_column = dict(zip(spec.columns, zip(*values, strict=True), strict=True))
+    numeric = [name for name, kind in spec.columns.items() if not is_text(kind)]
+    # All numbers at once: a call of NumPy costs more than the conversion of a row. What is missing becomes nan.
+    numbers = iter(np.array([by_column[name] for name in numeric], dtype=np.float64))
+    columns: Columns = {
+        name: np.array(column, dtype=object) if is_text(spec.columns[name]) else next(numbers)
+        for name, column in by_column.items()
     }
     return Rows(columns=columns, keys=row_keys(columns, spec.key).tolist(), days=_days(columns, spec), names=names)
-
-
-def _column(values: Sequence[Value], kind: ColumnType) -> Column:
-    return np.array(values, dtype=object if is_text(kind) else np.float64)  # a missing number becomes nan
 
 
 def _days(columns: Columns, spec: RowsSpec) -> list[date | None]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -38,6 +39,9 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it
 """Where workers count together, if it is there: a process that counts in a mapped file dies when its disk is full."""
 REFRESH_S = 0.25
 """Between two looks at the ledger: within that and the loading of a version, all workers follow it."""
+SWITCH_S = 0.0005
+"""For which one thread may keep Python's lock from another: the event loop gets it back from the shadow, and from the
+look at the ledger, ten times as soon as by default."""
 LOAD_FIRST_S = 30.0
 """Of failing to load what is released, before one of several workers listens all the same if no other answers."""
 
@@ -87,6 +91,7 @@ def run(
     _log_to_stderr()
     app = build(addresses, tokens_file)
     if workers == 1:
+        sys.setswitchinterval(SWITCH_S)
         _Server(_config(app, host, port)).run()
         return
     memory = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
@@ -109,6 +114,7 @@ def _work(
         return Cutover(shared / f"{model}{SUFFIX}", number, workers)
 
     app = build(addresses, tokens_file, load_first_s=LOAD_FIRST_S, shared=shared, cutover=cutover)
+    sys.setswitchinterval(SWITCH_S)
     _Server(_config(app, host, port)).run(sockets=[listen(host, port)])
 
 
