@@ -232,6 +232,26 @@ def test_shadow_rests_so_that_it_has_no_more_than_its_share_of_the_time(
     assert len([line for line in lines(service) if line["arm"] == "shadow"]) == 20, "what waits is predicted at the end"
 
 
+def test_shadow_rests_long_enough_for_many_batches_to_become_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_queue, "SHARE_OF_TIME", 1.0)
+    monkeypatch.setattr(shadow_queue, "SHORTEST_REST_S", 600.0)
+    service.registry.special["2"] = shadow = SpoiledPredictor(2, as_they_are)
+    service.step("2", 0.0)
+    service.server.refresh()
+
+    async def ask() -> None:
+        served = Desk({MODEL: service.server}, Telemetry({MODEL: service.server}))
+        for number in range(20):
+            await served.predict(service.server, values(flights(1, number)), f"request-{number}")
+        await served.close()
+
+    asyncio.run(ask())
+    assert shadow.calls <= 4, "what had come at once, and what had come in its rest: of each the first, and the others"
+    assert len([line for line in lines(service) if line["arm"] == "shadow"]) == 20
+
+
 def test_quick_batches_are_predicted_by_the_event_loop_and_slow_or_large_ones_by_a_thread(service: Service) -> None:
     """The clock moves only while the model predicts."""
     now, cost, by_loop = [0.0], [1.0], list[bool]()
