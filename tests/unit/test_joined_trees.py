@@ -1,5 +1,7 @@
 """Trees that are joined give what scikit-learn's loop over them gives, or are not used."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +55,21 @@ def test_any_number_of_trees_and_categories_gives_the_same(
     join_trees(at_once)
     assert is_joined(at_once)
     assert np.array_equal(at_once.predict(matrix), loop.predict(matrix))
+
+
+def test_an_estimator_that_nobody_needs_is_gone_without_a_collection() -> None:
+    """The service freezes what it has loaded, and a collection never looks at that again."""
+    gc.collect()
+    gc.disable()
+    try:
+        estimator = fitted(HistGradientBoostingRegressor, [1, 3])
+        join_trees(estimator)
+        assert is_joined(estimator)
+        remains = weakref.ref(estimator)
+        del estimator
+        assert remains() is None
+    finally:
+        gc.enable()
 
 
 def test_probabilities_are_the_same() -> None:

@@ -6,8 +6,9 @@ code. scikit-learn promises nothing about this part of it: the joined trees are 
 the last bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,9 @@ class JoinedTrees:
 
     def __init__(self, estimator: Any) -> None:
         """Join the trees of a fitted regressor or binary classifier."""
-        self._loop, self._trees = estimator._predict_iterations, estimator._predictors  # noqa: SLF001  # see above
+        # Weak, or both would live until a collection, which does not look at what the service has frozen.
+        self._loop = WeakMethod(estimator._predict_iterations)  # noqa: SLF001  # see above
+        self._trees = estimator._predictors  # noqa: SLF001
         trees = [tree for (tree,) in self._trees]
         self._known, positions = estimator._bin_mapper.make_known_categories_bitsets()  # noqa: SLF001
         self._positions = np.append(positions, positions.dtype.type(0))
@@ -43,7 +46,7 @@ class JoinedTrees:
         """Add what some trees say of a matrix (n, p) to `raw` (n, 1)."""
         is_large = matrix.size * len(self._numbers) > LARGEST_MATRIX
         if is_large or is_binned or trees is not self._trees:
-            self._loop(matrix, trees, raw, is_binned, n_threads)
+            self._by_loop(matrix, trees, raw, is_binned, n_threads)
         else:
             self._add_at_once(matrix, raw)
 
@@ -58,9 +61,16 @@ class JoinedTrees:
             columns.append(random.choice(np.concatenate(near), PROBES))
         matrix = np.column_stack(columns)
         by_loop, at_once = np.zeros((PROBES, 1), order="F"), np.zeros((PROBES, 1), order="F")
-        self._loop(matrix, self._trees, by_loop, is_binned=False, n_threads=1)
+        self._by_loop(matrix, self._trees, by_loop, is_binned=False, n_threads=1)
         self._add_at_once(matrix, at_once)
         return np.array_equal(by_loop, at_once)
+
+    @property
+    def _by_loop(self) -> Callable[..., None]:
+        loop: Callable[..., None] | None = self._loop()
+        if loop is None:
+            raise ReferenceError("the estimator of these trees is gone")
+        return loop
 
     def _add_at_once(self, matrix: FloatArray, raw: FloatArray) -> None:
         rows, columns = matrix.shape

@@ -127,6 +127,8 @@ async def _follow(
     while True:
         if await to_thread.run_sync(server.refresh, limiter=limiter, abandon_on_cancel=True):
             # Else a full collection looks through models and libraries, and every answer waits a tenth of a second.
+            # Before it, what loading has left behind goes: what is frozen stays for ever.
+            gc.collect()
             gc.freeze()
         is_late = anyio.current_time() - begun >= load_first_s
         if (server.has_followed and not server.is_missed) or (is_late and not server.is_answered_elsewhere):
