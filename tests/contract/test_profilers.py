@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trimtab.adapters import arrow_profiler
 from trimtab.adapters.arrow_profiler import parquet_bins, profile_batches, profile_parquet
 from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import Column
@@ -295,19 +294,6 @@ def test_bins_of_a_large_file_are_nearly_those_of_all_its_rows(tmp_path: Path, m
     assert sampled["x"].edges[-1] == exact["x"].edges[-1]
     shares = np.array(sampled["x"].coarsen(counted.columns["x"]).counts[1:-1]) / 60_000
     assert shares == pytest.approx(np.full(len(shares), 1 / len(shares)), abs=0.015)
-
-
-def test_columns_of_a_large_file_are_counted_by_processes(
-    current: Path, bins: Bins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Threads of the test's own are left aside: none of them holds a lock of Arrow."""
-    monkeypatch.setattr(arrow_profiler, "FORKED_ROWS", 1)
-    monkeypatch.setattr(arrow_profiler, "active_count", lambda: 1)
-    monkeypatch.setattr(arrow_profiler, "_by_threads", None)
-    assert_equal(profile_parquet(current, bins), by_definition(current, bins))
-    pq.write_table(pa.table({"x": ["a"]}), tmp_path / "texts.parquet")
-    with pytest.raises(DataContractError, match="Column 'x' must hold numbers, as in the reference"):
-        profile_parquet(tmp_path / "texts.parquet", {"x": ColumnBins(edges=(0.0,))})
 
 
 def test_row_groups_larger_than_memory_should_hold_are_read_in_parts(

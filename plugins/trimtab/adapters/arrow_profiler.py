@@ -4,13 +4,10 @@ Arrow's own conversion to NumPy is not used: it imports pandas, which costs more
 """
 
 import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from threading import Thread, active_count
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,11 +27,6 @@ BATCH = 2**20
 """Rows of a column that are in memory at once: a row group of usual size."""
 THREADS = min(os.cpu_count() or 1, 8)
 """Columns that are read at once; reading and sorting leave Python's lock to the others."""
-FORKED_ROWS = 2_000_000
-"""Rows from which columns are counted by processes instead, which is quicker by a tenth: threads wait for each other's
-lock. With fewer, starting them takes as long as is won."""
-PROCESSES = min(THREADS, 4)
-"""Each holds some 50 MB of its own."""
 PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Arrow's units of time."""
 
@@ -104,7 +96,13 @@ def profile_parquet(path: Path, bins: Mapping[str, ColumnBins]) -> Profile:
     file = _ParquetColumns(path)
     _check_columns(file.schema, bins, str(path))
 
-    return Profile(rows=file.rows, columns=_each(partial(_count, file, bins), list(bins), file.rows))
+    def count(name: str) -> ColumnProfile:
+        tally = ArrowTally(name, bins[name])
+        for array in file.read(name):
+            tally.add(array)
+        return tally.result()
+
+    return Profile(rows=file.rows, columns=_each(count, list(bins)))
 
 
 def parquet_bins(path: Path, columns: Sequence[str] | None = None) -> dict[str, ColumnBins]:
@@ -122,7 +120,12 @@ def parquet_bins(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
     _check_columns(file.schema, names, str(path))
     stride = -(-file.rows // SAMPLE) or 1
 
-    return _each(partial(_bins, file, stride), names, file.rows)
+    def bins(name: str) -> ColumnBins:
+        if is_text(file.schema.field(name).type):
+            return category_bins(_sum_counts(file.read(name)))
+        return number_bins(np.concatenate([np.empty(0), *_sampled(file.read(name), name, stride)]))
+
+    return _each(bins, names)
 
 
 def numbers(array: pa.Array, name: str) -> FloatArray:
@@ -154,19 +157,6 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _count(file: "_ParquetColumns", bins: Mapping[str, ColumnBins], name: str) -> ColumnProfile:
-    tally = ArrowTally(name, bins[name])
-    for array in file.read(name):
-        tally.add(array)
-    return tally.result()
-
-
-def _bins(file: "_ParquetColumns", stride: int, name: str) -> ColumnBins:
-    if is_text(file.schema.field(name).type):
-        return category_bins(_sum_counts(file.read(name)))
-    return number_bins(np.concatenate([np.empty(0), *_sampled(file.read(name), name, stride)]))
-
-
 class _ParquetColumns:
     """A Parquet file whose columns are read one by one, by several threads."""
 
@@ -194,15 +184,11 @@ class _ParquetColumns:
             raise _unreadable(self._path, exc) from exc
 
 
-def _each(compute: Callable[[str], Result], names: Sequence[str], rows: int) -> dict[str, Result]:
-    """By name, what is computed of each column of so many rows."""
-    # Forking is safe for a process without other threads.
-    is_forking = rows >= FORKED_ROWS and active_count() == 1 and sys.platform == "linux"
-    return (_by_processes if is_forking else _by_threads)(compute, names)
+def _each(compute: Callable[[str], Result], names: Sequence[str]) -> dict[str, Result]:
+    """By name, what is computed of each column.
 
-
-def _by_threads(compute: Callable[[str], Result], names: Sequence[str]) -> dict[str, Result]:
-    """Plain threads: `concurrent.futures` brings logging, which takes a tenth of a small check to import."""
+    The threads are plain ones: `concurrent.futures` brings logging, which takes a tenth of a small check to import.
+    """
     found: dict[str, Result] = {}
     problems: list[BaseException] = []
     remaining = iter(names)
@@ -222,15 +208,6 @@ def _by_threads(compute: Callable[[str], Result], names: Sequence[str]) -> dict[
     if problems:
         raise problems[0]
     return {name: found[name] for name in names}
-
-
-def _by_processes(compute: Callable[[str], Result], names: Sequence[str]) -> dict[str, Result]:
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  # see `_by_threads`
-    from multiprocessing import get_context  # noqa: PLC0415
-
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # so that it is the command that says it was interrupted
-    with ProcessPoolExecutor(PROCESSES, get_context("fork"), signal.signal, ignore) as pool:
-        return dict(zip(names, pool.map(compute, names), strict=True))
 
 
 def _group(file: pq.ParquetFile, group: int, name: str) -> Iterator[pa.Array]:
