@@ -124,8 +124,9 @@ def test_module_prints_the_same_table_and_loads_no_heavy_library(
     frozen = tmp_path / "frozen.json"
     write_frozen(freeze(reference), frozen)
     code = (
-        "import json, runpy, sys; sys.argv = ['drift', *sys.argv[1:]]; "
-        "runpy.run_module('trimtab.cli.drift', run_name='__main__'); print(json.dumps(sorted(sys.modules)))"
+        "import json, os, runpy, sys; sys.argv = ['drift', *sys.argv[1:]]; "
+        "os._exit = lambda code: print(json.dumps([code, *sorted(sys.modules)])); "
+        "runpy.run_module('trimtab.cli.drift', run_name='__main__')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, frozen, current],
@@ -134,4 +135,6 @@ def test_module_prints_the_same_table_and_loads_no_heavy_library(
     )  # fmt: skip
     *table, modules = done.stdout.splitlines()
     assert table == run("drift", frozen, current).output.splitlines()
-    assert set(json.loads(modules)) & set(HEAVY) == set()
+    status, *loaded = json.loads(modules)
+    assert status == 0
+    assert set(loaded) & set(HEAVY) == set()

@@ -6,8 +6,8 @@ Arrow's own conversion to NumPy is not used: it imports pandas, which costs more
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -185,29 +185,8 @@ class _ParquetColumns:
 
 
 def _each(compute: Callable[[str], Result], names: Sequence[str]) -> dict[str, Result]:
-    """By name, what is computed of each column.
-
-    The threads are plain ones: `concurrent.futures` brings logging, which takes a tenth of a small check to import.
-    """
-    found: dict[str, Result] = {}
-    problems: list[BaseException] = []
-    remaining = iter(names)
-
-    def work() -> None:
-        try:
-            for name in remaining:
-                found[name] = compute(name)
-        except BaseException as exc:  # noqa: BLE001  # raised again below
-            problems.append(exc)
-
-    threads = [Thread(target=work) for _ in range(min(THREADS, len(names)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if problems:
-        raise problems[0]
-    return {name: found[name] for name in names}
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(names, pool.map(compute, names), strict=True))
 
 
 def _group(file: pq.ParquetFile, group: int, name: str) -> Iterator[pa.Array]:

@@ -4,6 +4,7 @@ It does without what the command line takes to start (.2 s).
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main() -> None:
     except TrimtabError as error:
         sys.exit(str(error))
     sys.stdout.write(f"{table}\n")
+    sys.stdout.flush()
+    os._exit(0)  # taking the modules down one by one takes as long as counting 100,000 rows
 
 
 if __name__ == "__main__":
