@@ -75,13 +75,12 @@ class Load:
     def report(self) -> dict[str, object]:
         """What there is to say: latencies in milliseconds."""
         ordered = sorted(self.latencies)
-        at = {f"p{share:g}": quantile(ordered, share / 100) * 1000 for share in (50, 90, 99, 99.9)}
+        at = {f"p{share:g}": _quantile(ordered, share / 100) * 1000 for share in (50, 90, 99, 99.9)}
         per_second = len(ordered) / (self.end - self.begun - WARM_UP_S)
         return {"per_second": per_second, **at, "statuses": self.statuses, "sent": self.sent, "problem": self.problem}
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value below which a share of sorted values lies; nan without any."""
+def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else float("nan")
 
 

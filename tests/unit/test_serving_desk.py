@@ -213,10 +213,8 @@ def test_shadow_predicts_batches_that_wait_together_and_logs_the_time_of_one(ser
     assert not any(line["served"] for line in shadowed)
 
 
-def test_shadow_rests_so_that_it_has_no_more_than_its_share_of_the_time(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shadow_queue, "SHARE_OF_TIME", 0.01)
+def shadowed_beside_twenty_requests(service: Service) -> int:
+    """Rows that the version in shadow has predicted when the last of twenty requests is answered; it then does the others."""
     service.step("2", 0.0)
     service.server.refresh()
 
@@ -228,7 +226,14 @@ def test_shadow_rests_so_that_it_has_no_more_than_its_share_of_the_time(
         await served.close()
         return meanwhile
 
-    assert asyncio.run(ask()) < 20
+    return asyncio.run(ask())
+
+
+def test_shadow_rests_so_that_it_has_no_more_than_its_share_of_the_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_queue, "SHARE_OF_TIME", 0.01)
+    assert shadowed_beside_twenty_requests(service) < 20
     assert len([line for line in lines(service) if line["arm"] == "shadow"]) == 20, "what waits is predicted at the end"
 
 
@@ -238,16 +243,7 @@ def test_shadow_rests_long_enough_for_many_batches_to_become_one(
     monkeypatch.setattr(shadow_queue, "SHARE_OF_TIME", 1.0)
     monkeypatch.setattr(shadow_queue, "SHORTEST_REST_S", 600.0)
     service.registry.special["2"] = shadow = SpoiledPredictor(2, as_they_are)
-    service.step("2", 0.0)
-    service.server.refresh()
-
-    async def ask() -> None:
-        served = Desk({MODEL: service.server}, Telemetry({MODEL: service.server}))
-        for number in range(20):
-            await served.predict(service.server, values(flights(1, number)), f"request-{number}")
-        await served.close()
-
-    asyncio.run(ask())
+    shadowed_beside_twenty_requests(service)
     assert shadow.calls <= 4, "what had come at once, and what had come in its rest: of each the first, and the others"
     assert len([line for line in lines(service) if line["arm"] == "shadow"]) == 20
 

@@ -80,7 +80,7 @@ class Cutover:
     def prepare(self, sequence: int, seconds: float) -> None:
         """Say that a routing is prepared here, and how long that took."""
         with self._lock:
-            is_pending = self._own[_PREPARED] > self._words[:, _IN_FORCE].max()
+            is_pending = self._own[_PREPARED] > self._newest
             self._longest_s = max(self._longest_s, seconds) if is_pending else seconds
             self._waits_until = self._timer() + PATIENCE_S + self._longest_s
             self._own[_PREPARED] = sequence + 1  # 0 is nothing
@@ -88,15 +88,21 @@ class Cutover:
     @property
     def in_force(self) -> int | None:
         """The routing that all workers follow; None before the first."""
-        newest = max(self._words[:, _IN_FORCE].tolist())  # NumPy takes five times as long for so few
+        newest = self._newest
         if newest < self._own[_PREPARED]:
             newest = self._settle()
         return newest - 1 if newest else None
 
     @property
+    def _newest(self) -> int:
+        """The word of the newest routing that any worker has put in force; 0 before the first."""
+        newest: int = max(self._words[:, _IN_FORCE].tolist())  # NumPy takes five times as long for so few
+        return newest
+
+    @property
     def has_followers(self) -> bool:
         """Whether another worker that lives follows the routing in force."""
-        newest = int(self._words[:, _IN_FORCE].max())
+        newest = self._newest
         others = (pid for pid, prepared, _ in self._words.tolist() if prepared >= newest > 0 and pid != os.getpid())
         return any(map(_is_alive, others))
 
@@ -107,7 +113,7 @@ class Cutover:
     def _settle(self) -> int:
         """Put in force what is prepared here, if that is what the others have too, or they have had their time."""
         with self._lock:
-            newest = int(self._words[:, _IN_FORCE].max())
+            newest = self._newest
             own = int(self._own[_PREPARED])
             if own > newest and (self._timer() >= self._waits_until or set(self._awaited(newest)) <= {own}):
                 self._own[_IN_FORCE] = newest = own

@@ -91,7 +91,6 @@ def run(
     _log_to_stderr()
     app = build(addresses, tokens_file)
     if workers == 1:
-        sys.setswitchinterval(SWITCH_S)
         _Server(_config(app, host, port)).run()
         return
     memory = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
@@ -114,12 +113,16 @@ def _work(
         return Cutover(shared / f"{model}{SUFFIX}", number, workers)
 
     app = build(addresses, tokens_file, load_first_s=LOAD_FIRST_S, shared=shared, cutover=cutover)
-    sys.setswitchinterval(SWITCH_S)
     _Server(_config(app, host, port)).run(sockets=[listen(host, port)])
 
 
 class _Server(uvicorn.Server):
-    """One that lets its clients know that it ends, so that none sends a request that nobody reads."""
+    """One whose loop soon gets Python's lock back, and that lets its clients know when it ends."""
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the process is asked to stop."""
+        sys.setswitchinterval(SWITCH_S)
+        super().run(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, answer what still comes on those there are, each for the last time, and end."""
