@@ -1,5 +1,7 @@
 """The ledger on a SQL database: SQLite by default, PostgreSQL in production."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
@@ -49,6 +51,8 @@ entries_table = Table(
 
 UNAVAILABLE = (InterfaceError, InternalError, OperationalError, ProgrammingError)
 """What drivers raise when a database is down, or is not ours; other errors are about what is written."""
+SQLITE_WAIT_S = 30
+"""How long to wait for SQLite's lock."""
 Clock = Callable[[], datetime]
 
 
@@ -60,7 +64,7 @@ def utc_now() -> datetime:
 def open_engine(url: str) -> Engine:
     """An engine with a bounded wait: 5 s for a connection or a broken network, 30 s for a lock of SQLite (WAL)."""
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
         event.listen(engine, "connect", _use_wal)
         return engine
     arguments = {"connect_timeout": 5, **(_BROKEN_NETWORK if url.startswith("postgresql") else {})}
@@ -71,9 +75,18 @@ _BROKEN_NETWORK = {"tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_i
 """libpq's bounds (ms, s, s) for a peer that has gone without a word; the system's own are up to two hours."""
 
 
-def _use_wal(connection: object, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
-    connection.execute("PRAGMA synchronous=FULL")  # type: ignore[attr-defined]
+def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
+    until = time.monotonic() + SQLITE_WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # Of two that open a new database at once SQLite refuses one without waiting: each would wait for the other.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 class SqlLedger:
