@@ -1,7 +1,7 @@
 """The prediction service under load, beside `mlflow models serve` and BentoML with the same model, in one run.
 
     python benchmarks/serving.py [--rounds N] [--seconds S] [--without mlflow bentoml]   the table of comparison
-    python benchmarks/serving.py --shadow-turns 60   only what a shadow costs, with so many turns for each load
+    python benchmarks/serving.py --shadow-turns 100  only what a shadow costs at 1,000 requests a second, more exactly
     python benchmarks/serving.py --minutes 30        memory under steady load
     python benchmarks/serving.py --releases 5        releases, rollbacks and new workers under full load
     python benchmarks/serving.py --kills 50          workers killed under load: is what was acknowledged in the lake?
@@ -23,17 +23,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import skops.io
 from releases_under_load import release_under_load
-from serving_stand import Service, Stand, as_columns, new_stand
+from serving_stand import MODEL, Service, Stand, as_columns, new_stand
 from workers_killed import kill_workers
 
 from trimtab.adapters.model_package import ESTIMATOR_FILE, TRUSTED_TYPES, PackagedPredictor, digest, open_package
+from trimtab.domain.metrics import FloatArray
 
 CONNECTIONS = (8, 32, 128)
 CANARY = 0.05
@@ -41,13 +42,10 @@ RATE = 1000
 """Requests a second that an application sends, whatever the service does."""
 SHADOW_TURNS = 10
 LONELY, LONELY_ROUNDS = 2000, 5
-TURN_S, SETTLE_S, LONGEST_S = 2.0, 1.0, 3600
+TURN_S, SETTLE_S, LONGEST_S = 4.0, 1.0, 3600
 RESAMPLES = 1000
-SHADOW_LOADS: tuple[dict[str, Any], ...] = (
-    {"connections": 1},
-    {"connections": 32, "rate": RATE},
-    {"connections": 32},
-)
+STEADY: dict[str, Any] = {"connections": 32, "rate": RATE}
+CHALLENGER_LOADED = f'trimtab_model_loaded{{model_name="{MODEL}",model_version="2",role="challenger"}}'
 SHADOW_METRICS = ("trimtab_predictions_total{", "trimtab_shadow_skipped_total{")
 BENTOML = ("bentoml==1.4.40", "skops", "pyyaml", "numpy")
 PEERS = ("mlflow", "bentoml")
@@ -68,7 +66,7 @@ def main() -> None:
         elif arguments.shadow_turns:
             with stand.trimtab(arguments.workers or 1) as own:
                 own.load(8, 2)
-                _print_shadow(stand, own, arguments.shadow_turns)
+                _print_shadow(stand, own, arguments.shadow_turns, (STEADY,))
         else:
             compare(stand, arguments)
 
@@ -103,7 +101,7 @@ def compare(stand: Stand, arguments: argparse.Namespace) -> None:
         steady = [own.load(32, arguments.seconds, rate=RATE) for _ in range(arguments.rounds)]
         print(f"\n{RATE} requests/s asked, 5 % canary: {_shown(steady)}")
         stand.take_back()
-        _print_shadow(stand, own, SHADOW_TURNS)
+        _print_shadow(stand, own, SHADOW_TURNS, ({"connections": 1}, STEADY, {"connections": 32}))
 
 
 def _peers(stand: Stand, arguments: argparse.Namespace, stack: contextlib.ExitStack) -> list[Service]:
@@ -211,14 +209,14 @@ def _time_ms(work: Callable[[int], object]) -> float:
     return statistics.median(taken) * 1000
 
 
-Turns = dict[bool, list[list[float]]]
+Turns = dict[bool, list[FloatArray]]
 """Latencies in milliseconds of each turn, without and with the shadow."""
 
 
-def _print_shadow(stand: Stand, own: Service, turns: int) -> None:
+def _print_shadow(stand: Stand, own: Service, turns: int, loads: Sequence[dict[str, Any]]) -> None:
     """The shadow goes on and off under one load, since the machine may slow down for a while."""
     print(f"\nshadow on against off, {turns} turns of {TURN_S:g} s each; in brackets what chance may make of it (95 %)")
-    for load in SHADOW_LOADS:
+    for load in loads:
         found = _shadow_turns(stand, own, load, turns)
         print(f"  {load}: p50 {_more(found, 0.5)}, p99 {_more(found, 0.99)}", flush=True)
     told = [line for line in own.get("/metrics").splitlines() if line.startswith(SHADOW_METRICS)]
@@ -226,15 +224,19 @@ def _print_shadow(stand: Stand, own: Service, turns: int) -> None:
 
 
 def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any], count: int) -> Turns:
-    """Pairs of turns, in which off and on come first by turns."""
+    """Pairs of turns, in which off and on come first by turns.
+
+    Neither the loading of the challenger nor what it has still to predict when it is taken back is in any of them.
+    """
     answers, spans = stand.path / "answers.jsonl", []
     with own.loading(seconds=LONGEST_S, answers=answers, **load) as process:
         for is_on in (order for number in range(count) for order in ((False, True) if number % 2 else (True, False))):
             if is_on:
                 stand.put_on_trial(0.0)
-            time.sleep(SETTLE_S)  # until every worker follows
-            if not is_on:
+                own.until(f"{CHALLENGER_LOADED} {float(len(own.workers()))}")
+            else:
                 _wait_for_rest(own)
+            time.sleep(SETTLE_S)
             spans.append((is_on, time.time(), time.time() + TURN_S))
             time.sleep(TURN_S)
             if is_on:
@@ -243,12 +245,18 @@ def _shadow_turns(stand: Stand, own: Service, load: dict[str, Any], count: int) 
         out, err = process.communicate()
     if process.returncode or set(json.loads(out)["statuses"]) != {"200"}:
         raise SystemExit(f"not all requests beside the shadow were answered: {out[:500]} {err[-2000:]}")
-    times = [json.loads(line) for line in answers.read_text().splitlines()]
+    with answers.open() as lines:
+        sent, received, latency = np.array([_times(line) for line in lines]).T
     turns: Turns = {False: [], True: []}
     for is_on, begin, end in spans:
-        within = [one for one in times if begin <= one["sent"] and one["received"] <= end]
-        turns[is_on].append([one["latency"] * 1000 for one in within])
+        turns[is_on].append(latency[(begin <= sent) & (received <= end)] * 1000)
     return turns
+
+
+def _times(line: str) -> tuple[float, float, float]:
+    """Without the body, or half an hour of answers would fill the memory."""
+    answer = json.loads(line)
+    return answer["sent"], answer["received"], answer["latency"]
 
 
 def _wait_for_rest(own: Service) -> None:
@@ -271,7 +279,7 @@ def _more(turns: Turns, share: float) -> str:
     return f"{on / off - 1:+.1%} [{low:+.1%} to {high:+.1%}] ({off:.2f} to {on:.2f} ms)"
 
 
-def _quantiles(pairs: list[tuple[list[float], list[float]]], share: float) -> list[float]:
+def _quantiles(pairs: list[tuple[FloatArray, FloatArray]], share: float) -> list[float]:
     return [float(np.quantile(np.concatenate(each), share)) for each in zip(*pairs, strict=True)]
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from trimtab.domain.metrics import FloatArray
 
-LARGEST_MATRIX = 2**16
-"""Numbers, rows x trees x columns, that stay in the processor's cache; beyond, a call for each tree is as quick."""
+LARGEST_MATRIX = 2**17
+"""Numbers, rows x trees x columns, that the processor's cache mostly holds; beyond, one call for each tree is quick."""
 PROBES = 64
 """Rows that both ways must give the same for."""
 
