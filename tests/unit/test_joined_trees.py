@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
-from trimtab.adapters.joined_trees import LARGEST_MATRIX, JoinedTrees, join_trees
+from trimtab.adapters.joined_trees import LARGEST_MATRIX, PIECE, JoinedTrees, join_trees
 from trimtab.domain.metrics import FloatArray
 
 VALUE = st.sampled_from([np.nan, -1.0, 0.0, 1.0, 2.0, 3.0, 7.0, 0.5, 1e300, -1e300])
@@ -54,6 +54,15 @@ def test_any_number_of_trees_and_categories_gives_the_same(
     loop, at_once = (fitted(HistGradientBoostingRegressor, categorical, trees, loss=loss) for _ in range(2))
     join_trees(at_once)
     assert is_joined(at_once)
+    assert np.array_equal(at_once.predict(matrix), loop.predict(matrix))
+
+
+def test_rows_of_several_pieces_give_the_same() -> None:
+    loop, at_once = (fitted(HistGradientBoostingRegressor, [1, 3], 64) for _ in range(2))
+    join_trees(at_once)
+    matrix = np.random.default_rng(1).integers(-1, 6, size=(400, 4)).astype(np.float64)
+    assert is_joined(at_once)
+    assert PIECE < matrix.size * 64 < LARGEST_MATRIX
     assert np.array_equal(at_once.predict(matrix), loop.predict(matrix))
 
 
