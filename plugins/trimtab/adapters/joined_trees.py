@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trimtab.domain.metrics import FloatArray
 
 LARGEST_MATRIX = 2**17
-"""Numbers, rows x trees x columns, that the processor's cache mostly holds; beyond, one call for each tree is quick."""
+"""Numbers, rows x trees x columns, that the processor's cache mostly holds; beyond, scikit-learn's loop is as quick."""
 PIECE = 2**15
 """Numbers that are asked about in one call: a quarter of a megabyte, which leaves the cache to those who answer."""
 PROBES = 64
@@ -36,6 +36,7 @@ class JoinedTrees:
         self._positions = np.append(positions, positions.dtype.type(0))
         self._joined = _join(trees, chooser=len(positions))
         self._numbers = np.arange(len(trees), dtype=np.float64)
+        self._rows_at_once = max(PIECE // (len(trees) * len(self._positions)), 1)
 
     def add(
         self,
@@ -50,9 +51,9 @@ class JoinedTrees:
         if is_large or is_binned or trees is not self._trees:
             self._by_loop(matrix, trees, raw, is_binned, n_threads)
         else:
-            piece = max(PIECE // (len(self._numbers) * (matrix.shape[1] + 1)), 1)
-            for start in range(0, len(matrix), piece):
-                self._add_at_once(matrix[start : start + piece], raw[start : start + piece])
+            for start in range(0, len(matrix), self._rows_at_once):
+                piece = slice(start, start + self._rows_at_once)
+                self._add_at_once(matrix[piece], raw[piece])
 
     def gives_the_same(self) -> bool:
         """Whether one call does so where trees can differ: on and beside their thresholds, and without a value."""
