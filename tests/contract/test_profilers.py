@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trimtab.adapters.arrow_profiler import parquet_bins, profile_batches, profile_parquet
+from trimtab.adapters.arrow_profiler import ArrowTally, parquet_bins, profile_batches, profile_parquet
 from trimtab.domain.binning import bins_of
 from trimtab.domain.columns import Column
 from trimtab.domain.counting import profile
@@ -301,6 +301,23 @@ def test_row_groups_larger_than_memory_should_hold_are_read_in_parts(
 ) -> None:
     monkeypatch.setattr("trimtab.adapters.arrow_profiler.BATCH", 600)
     assert_equal(profile_parquet(current, bins), by_definition(current, bins))
+
+
+def test_columns_that_threads_read_in_parts_have_one_profile(
+    current: Path, bins: Bins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pq.read_table(current), tmp_path / "groups.parquet", row_group_size=450)
+    parts: list[str] = []
+
+    class Part(ArrowTally):
+        def __init__(self, name: str, bins: ColumnBins) -> None:
+            parts.append(name)
+            super().__init__(name, bins)
+
+    monkeypatch.setattr("trimtab.adapters.arrow_profiler.ArrowTally", Part)
+    monkeypatch.setattr("trimtab.adapters.arrow_profiler.PART", 1000)
+    assert_equal(profile_parquet(tmp_path / "groups.parquet", bins), by_definition(current, bins))
+    assert parts.count("number") == 6  # of 12 row groups
 
 
 def test_file_that_is_not_there_or_no_parquet_is_named(tmp_path: Path, bins: Bins) -> None:
