@@ -20,16 +20,11 @@ from trimtab.errors import TrimtabError
 PROGRESS_FILE, LOCK_FILE = "progress.json", "lock"
 LOCK_TIMEOUT_S = 30.0
 """A killed replay's workers end within a moment."""
-PAST_CODE = (
-    "stages/ingest.py",
-    "stages/validate.py",
-    "stages/feedback.py",
-    "stages/frames.py",
-    "adapters/delta_lake.py",
-    "adapters/recorded_past.py",
-)
+DAY_CODE = ("domain", "stages", "adapters", "cli/history.py")
+"""What a day's steps are made of. Whole packages: a list of files is soon without one that matters."""
+PAST_CODE = (*DAY_CODE, "cli/replay_past.py")
 """What decides what a recorded past looks like, beside the model folder."""
-POLICY_CODE = ("domain", "stages", "adapters", "cli/history.py", "cli/replay_policies.py", "cli/replay_outcome.py")
+POLICY_CODE = (*DAY_CODE, "cli/replay_policies.py", "cli/replay_outcome.py")
 """What decides what a policy does: a replay that is resumed with other code would be neither the old nor the new."""
 
 

@@ -4,6 +4,7 @@ This module is the definition; engines that are quicker, or that read other stor
 (tests/contract/test_profilers.py).
 """
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -111,16 +112,19 @@ class NumberTally:
 
     def _add_on_grid(self, values: FloatArray, grid: EdgeGrid) -> bool:
         """Count values on the grid, or none of them if some are missing or infinite."""
-        extremes = float(values.min()), float(values.max())
-        if not -LARGEST <= extremes[0] <= extremes[1] <= LARGEST:
-            return False
         rows, shifted = len(values), np.subtract(values, self._centre, out=_work_space(len(values)))
         sums = _sums(shifted)
+        if not math.isfinite(sums[1]):
+            return False
         places, compared = grid.places(values, shifted)
+        smallest = float(compared[0] if places[0] else values.min())
+        largest = float(compared[-1] if places[-1] < rows else values.max())
+        if not -LARGEST <= smallest <= largest <= LARGEST:
+            return False
         self._places += [*places.tolist(), 0, rows, rows]
         compared -= self._centre
         tails = compared[: places[0]], compared[len(compared) - (rows - places[-1]) :]
-        self._moments += self._moments_of(rows, extremes, sums, tails)
+        self._moments += self._moments_of(rows, (smallest, largest), sums, tails)
         return True
 
     def _moments_of(

@@ -14,8 +14,6 @@ FEWEST_DIFFERENT = 64
 """Different numbers below which sorting is the quicker way (2-5 ns a number)."""
 LARGEST_SHARE = 0.2
 """Share of numbers that must be compared after all, beyond which sorting all is as quick."""
-
-
 WHOLE = 2.0**52
 """From here on, up to twice as much, floats are whole numbers one by one, as are their bits, read as an integer."""
 WHOLE_BITS = int(np.float64(WHOLE).view(np.int64))
