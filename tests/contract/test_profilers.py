@@ -78,9 +78,12 @@ def spark() -> Iterator["SparkSession"]:
         session.stop()
 
 
-@pytest.fixture(params=["parquet", "batches", "spark"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "parquet":
+@pytest.fixture(params=["parquet", "parquet by threads", "batches", "spark"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    if request.param.startswith("parquet"):
+        monkeypatch.setattr(
+            "trimtab.adapters.arrow_profiler.ROWS_FOR_THREADS", 0 if "threads" in request.param else 10**9
+        )
         return profile_parquet
     if request.param == "batches":
         return by_batches
@@ -316,6 +319,7 @@ def test_columns_that_threads_read_in_parts_have_one_profile(
 
     monkeypatch.setattr("trimtab.adapters.arrow_profiler.ArrowTally", Part)
     monkeypatch.setattr("trimtab.adapters.arrow_profiler.PART", 1000)
+    monkeypatch.setattr("trimtab.adapters.arrow_profiler.ROWS_FOR_THREADS", 0)
     assert_equal(profile_parquet(tmp_path / "groups.parquet", bins), by_definition(current, bins))
     assert parts.count("number") == 6  # of 12 row groups
 

@@ -29,6 +29,8 @@ PART = 2**23
 """Rows of a column that a thread reads before it takes the next part, so that all threads end at much the same time."""
 THREADS = min(os.cpu_count() or 1, 8)
 """Columns that are read at once; reading and sorting leave Python's lock to the others."""
+ROWS_FOR_THREADS = 100_000
+"""Rows of a file from which on threads gain more than they wait for each other."""
 PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Arrow's units of time."""
 
@@ -106,8 +108,9 @@ def profile_parquet(path: Path, bins: Mapping[str, ColumnBins]) -> Profile:
             tally.add(array)
         return tally.result()
 
+    parts = [(name, groups) for name in bins for groups in file.parts()]
     counted: dict[str, ColumnProfile] = {}
-    for (name, _), profile in _each(count, [(name, groups) for name in bins for groups in file.parts()]).items():
+    for (name, _), profile in _each(count, parts, file.rows).items():
         counted[name] = counted[name] + profile if name in counted else profile
     return Profile(rows=file.rows, columns=counted)
 
@@ -132,7 +135,7 @@ def parquet_bins(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
             return category_bins(_sum_counts(file.read(name)))
         return number_bins(np.concatenate([np.empty(0), *_sampled(file.read(name), name, stride)]))
 
-    return _each(bins, names)
+    return _each(bins, names, file.rows)
 
 
 def numbers(array: pa.Array, name: str) -> FloatArray:
@@ -197,7 +200,9 @@ class _ParquetColumns:
             raise _unreadable(self._path, exc) from exc
 
 
-def _each(compute: Callable[[Part], Result], parts: Sequence[Part]) -> dict[Part, Result]:
+def _each(compute: Callable[[Part], Result], parts: Sequence[Part], rows: int) -> dict[Part, Result]:
+    if rows < ROWS_FOR_THREADS:
+        return {part: compute(part) for part in parts}
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(parts, pool.map(compute, parts), strict=True))
 
