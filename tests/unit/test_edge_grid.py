@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -27,8 +27,7 @@ def with_neighbours(values: FloatArray) -> FloatArray:
 @given(st.lists(FINITE | NEAR, min_size=2, max_size=40), st.lists(FINITE | NEAR, max_size=40), st.floats(0, 1))
 def test_counts_below_each_edge_are_those_of_a_search(edges: list[float], values: list[float], where: float) -> None:
     ascending = np.unique(edges)
-    if not ascending[-1] - ascending[0] > CELLS / LARGEST:
-        return
+    assume(ascending[-1] - ascending[0] > CELLS / LARGEST)
     centre = min(max(float(ascending[0] + where * (ascending[-1] - ascending[0])), ascending[0]), ascending[-1])
     numbers = np.concatenate([np.array(values), with_neighbours(ascending)])
     places, compared = EdgeGrid(ascending, centre).places(numbers, numbers - centre)

@@ -169,7 +169,7 @@ class CategoryTally:
 
 def _work_space(rows: int) -> FloatArray:
     """Memory for so many numbers that a thread uses again for each piece; one for all columns, as there may be many."""
-    if not hasattr(_of_thread, "space"):
+    if len(getattr(_of_thread, "space", ())) < rows:
         _of_thread.space = np.empty(PIECE)
     space: FloatArray = _of_thread.space[:rows]
     return space
