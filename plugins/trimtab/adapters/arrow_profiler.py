@@ -25,6 +25,8 @@ SAMPLE = 200_000
 """Rows of a file, evenly spread, that its bins are taken from: the share of a bin is then known to a fiftieth."""
 BATCH = 2**20
 """Rows of a column that are in memory at once: a row group of usual size."""
+SMALL = 2**18
+"""Rows up to which small row groups are read together: one by one they cost more, and more would leave the cache."""
 PART = 2**23
 """Rows of a column that a thread reads before it takes the next part, so that all threads end at much the same time."""
 THREADS = min(os.cpu_count() or 1, 8)
@@ -194,10 +196,23 @@ class _ParquetColumns:
             with pq.ParquetFile(
                 self._path, metadata=self._metadata, read_dictionary=dictionaries, pre_buffer=False
             ) as file:
-                for group in range(file.num_row_groups) if groups is None else groups:
-                    yield from _group(file, group, name)
+                for run in self._runs(range(file.num_row_groups) if groups is None else groups):
+                    yield from _arrays(file, run, name)
         except (pa.ArrowInvalid, OSError) as exc:
             raise _unreadable(self._path, exc) from exc
+
+    def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
+        """Row groups of SMALL rows in all, or one that is larger."""
+        run, rows = list[int](), 0
+        for group in groups:
+            more = self._metadata.row_group(group).num_rows
+            if run and rows + more > SMALL:
+                yield run
+                run, rows = [], 0
+            run.append(group)
+            rows += more
+        if run:
+            yield run
 
 
 def _each(compute: Callable[[Part], Result], parts: Sequence[Part], rows: int) -> dict[Part, Result]:
@@ -207,12 +222,12 @@ def _each(compute: Callable[[Part], Result], parts: Sequence[Part], rows: int) -
         return dict(zip(parts, pool.map(compute, parts), strict=True))
 
 
-def _group(file: pq.ParquetFile, group: int, name: str) -> Iterator[pa.Array]:
-    """Arrays of one column of a row group: at one go, which is the quickest, if it is small."""
-    if file.metadata.row_group(group).num_rows <= BATCH:
-        yield from file.read_row_group(group, columns=[name], use_threads=False).column(0).chunks
+def _arrays(file: pq.ParquetFile, groups: list[int], name: str) -> Iterator[pa.Array]:
+    """Arrays of one column of row groups: at one go, which is the quickest, but for a group that is large."""
+    if file.metadata.row_group(groups[0]).num_rows <= BATCH:
+        yield from file.read_row_groups(groups, columns=[name], use_threads=False).column(0).chunks
         return
-    for batch in file.iter_batches(BATCH, row_groups=[group], columns=[name], use_threads=False):
+    for batch in file.iter_batches(BATCH, row_groups=groups, columns=[name], use_threads=False):
         yield batch.column(0)
 
 
