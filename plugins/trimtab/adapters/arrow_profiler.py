@@ -5,7 +5,7 @@ Arrow's own conversion to NumPy is not used: it imports pandas, which costs more
 
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,13 +30,13 @@ SMALL = 2**18
 PART = 2**23
 """Rows of a column that a thread reads before it takes the next part, so that all threads end at much the same time."""
 THREADS = min(os.cpu_count() or 1, 8)
-"""Columns that are read at once; reading and sorting leave Python's lock to the others."""
+"""Parts of columns that are read at once; reading and counting leave Python's lock to the others."""
 ROWS_FOR_THREADS = 100_000
 """Rows of a file from which on threads gain more than they wait for each other."""
 PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Arrow's units of time."""
 
-Part = TypeVar("Part", bound=Hashable)
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -103,7 +103,7 @@ def profile_parquet(path: Path, bins: Mapping[str, ColumnBins]) -> Profile:
     file = _ParquetColumns(path)
     _check_columns(file.schema, bins, str(path))
 
-    def count(part: tuple[str, range]) -> ColumnProfile:
+    def count(part: tuple[str, list[int]]) -> ColumnProfile:
         name, groups = part
         tally = ArrowTally(name, bins[name])
         for array in file.read(name, groups):
@@ -112,7 +112,7 @@ def profile_parquet(path: Path, bins: Mapping[str, ColumnBins]) -> Profile:
 
     parts = [(name, groups) for name in bins for groups in file.parts()]
     counted: dict[str, ColumnProfile] = {}
-    for (name, _), profile in _each(count, parts, file.rows).items():
+    for (name, _), profile in zip(parts, _each(count, parts, file.rows), strict=True):
         counted[name] = counted[name] + profile if name in counted else profile
     return Profile(rows=file.rows, columns=counted)
 
@@ -137,7 +137,7 @@ def parquet_bins(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
             return category_bins(_sum_counts(file.read(name)))
         return number_bins(np.concatenate([np.empty(0), *_sampled(file.read(name), name, stride)]))
 
-    return _each(bins, names, file.rows)
+    return dict(zip(names, _each(bins, names, file.rows), strict=True))
 
 
 def numbers(array: pa.Array, name: str) -> FloatArray:
@@ -183,11 +183,9 @@ class _ParquetColumns:
         self.schema: pa.Schema = self._metadata.schema.to_arrow_schema()
         self.rows: int = self._metadata.num_rows
 
-    def parts(self) -> list[range]:
-        """Row groups that are read at one go: neighbours of some PART rows in all."""
-        groups = self._metadata.num_row_groups
-        at_once = max(PART * groups // max(self.rows, 1), 1)
-        return [range(first, min(first + at_once, groups)) for first in range(0, max(groups, 1), at_once)]
+    def parts(self) -> list[list[int]]:
+        """Row groups that one thread reads; none at all of a file without any."""
+        return list(self._together(range(self._metadata.num_row_groups), PART)) or [[]]
 
     def read(self, name: str, groups: Iterable[int] | None = None) -> Iterator[pa.Array]:
         """Arrays of one column, of all row groups or of these; texts keep the dictionary that they are stored with."""
@@ -196,17 +194,17 @@ class _ParquetColumns:
             with pq.ParquetFile(
                 self._path, metadata=self._metadata, read_dictionary=dictionaries, pre_buffer=False
             ) as file:
-                for run in self._runs(range(file.num_row_groups) if groups is None else groups):
+                for run in self._together(range(file.num_row_groups) if groups is None else groups, SMALL):
                     yield from _arrays(file, run, name)
         except (pa.ArrowInvalid, OSError) as exc:
             raise _unreadable(self._path, exc) from exc
 
-    def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
-        """Row groups of SMALL rows in all, or one that is larger."""
+    def _together(self, groups: Iterable[int], most: int) -> Iterator[list[int]]:
+        """Neighbouring row groups of so many rows at most, or one that is larger."""
         run, rows = list[int](), 0
         for group in groups:
             more = self._metadata.row_group(group).num_rows
-            if run and rows + more > SMALL:
+            if run and rows + more > most:
                 yield run
                 run, rows = [], 0
             run.append(group)
@@ -215,11 +213,11 @@ class _ParquetColumns:
             yield run
 
 
-def _each(compute: Callable[[Part], Result], parts: Sequence[Part], rows: int) -> dict[Part, Result]:
+def _each(compute: Callable[[Item], Result], items: Sequence[Item], rows: int) -> list[Result]:
     if rows < ROWS_FOR_THREADS:
-        return {part: compute(part) for part in parts}
+        return list(map(compute, items))
     with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(parts, pool.map(compute, parts), strict=True))
+        return list(pool.map(compute, items))
 
 
 def _arrays(file: pq.ParquetFile, groups: list[int], name: str) -> Iterator[pa.Array]:

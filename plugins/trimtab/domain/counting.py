@@ -63,11 +63,11 @@ class NumberTally:
 
     def __init__(self, bins: ColumnBins) -> None:
         """Nothing is counted yet."""
-        self._edges = np.array(bins.edges)
+        self._bins = bins
         beyond = np.nextafter(LARGEST, np.inf)
         self._bounds = np.array([*bins.edges, -LARGEST, beyond, np.nan])  # nan is sorted behind all numbers
         self._places = np.zeros(len(self._bounds), dtype=np.intp)
-        self._missing, self._centre, self._moments = 0, bins.centre, Moments(centre=bins.centre)
+        self._missing, self._moments = 0, Moments(centre=bins.centre)
         self._sorted = 0
         self._grid: EdgeGrid | None = None
 
@@ -100,7 +100,7 @@ class NumberTally:
                 self._judge(finite)
             extremes = float(finite[0]), float(finite[-1])
             # overwritten: memory that is in the processor's cache already is the quickest
-            shifted = np.subtract(finite, self._centre, out=finite)
+            shifted = np.subtract(finite, self._bins.centre, out=finite)
             tails = shifted[: max(below - first, 0)], shifted[max(above - first, 0) :]
             self._moments += self._moments_of(len(finite), extremes, _sums(shifted), tails)
 
@@ -108,11 +108,11 @@ class NumberTally:
         """Choose the way for the pieces to come, when so many numbers (none missing) have come that it matters."""
         before, self._sorted = self._sorted, self._sorted + len(ordered)
         if before < SORTED_FIRST <= self._sorted and len(ordered) >= SMALLEST_ON_GRID:
-            self._grid = grid_for(self._edges, self._centre, ordered)
+            self._grid = grid_for(np.array(self._bins.edges), self._bins.centre, ordered)
 
     def _add_on_grid(self, values: FloatArray, grid: EdgeGrid) -> bool:
         """Count values on the grid, or none of them if some are missing or infinite."""
-        rows, shifted = len(values), np.subtract(values, self._centre, out=_work_space(len(values)))
+        rows, shifted = len(values), np.subtract(values, self._bins.centre, out=_work_space(len(values)))
         sums = _sums(shifted)
         if not math.isfinite(sums[1]):
             return False
@@ -122,7 +122,7 @@ class NumberTally:
         if not -LARGEST <= smallest <= largest <= LARGEST:
             return False
         self._places += [*places.tolist(), 0, rows, rows]
-        compared -= self._centre
+        compared -= self._bins.centre
         tails = compared[: places[0]], compared[len(compared) - (rows - places[-1]) :]
         self._moments += self._moments_of(rows, (smallest, largest), sums, tails)
         return True
@@ -136,7 +136,7 @@ class NumberTally:
     ) -> Moments:
         return Moments(
             rows=rows,
-            centre=self._centre,
+            centre=self._bins.centre,
             total=sums[0],
             squares=sums[1],
             below=float(tails[0].sum()),
